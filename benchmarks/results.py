@@ -150,7 +150,7 @@ def export(path: Path) -> None:
 
 
 def _begin() -> int:
-    """What this process has of memory, in KB; its peak begins anew."""
+    """What this process has of memory, in KB; its peak begins again."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     return _memory("VmRSS")
 

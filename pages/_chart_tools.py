@@ -1,7 +1,7 @@
 """What stands by each chart: a menu that saves it as PNG, SVG or its numbers; and what happens in it: a click, a brush along x, a double
 click.
 
-Streamlit reports either clicks or brushes of a Plotly chart, and no double click once the chart was drawn anew, so the script of this
+Streamlit reports either clicks or brushes of a Plotly chart, and no double click once the chart was drawn again, so the script of this
 component listens to Plotly itself. Pictures are made in the browser by Plotly's own button, which works without a network.
 """
 
@@ -147,7 +147,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     drawn.on("plotly_afterplot", () => standOut(drawn))
     standOut(drawn)
   }
-  // Plotly's own selection would stay, and a figure drawn anew for what stands out takes as long as all the rest.
+  // Plotly's own selection would stay, and a figure drawn again for what stands out takes as long as all the rest.
   const press = (drawn, pane, begin) => {
     const { left, right, top, height } = pane.getBoundingClientRect(), undoable = state.data.undoable
     const within = x => Math.max(left, Math.min(right, x))

@@ -77,7 +77,7 @@ class Inquiry:
             self.question = self.answer = self.latest = None
 
     def ask(self, look: Callable[[str, TableReading], DatasetProposal]) -> None:
-        """Ask anew where something was changed since."""
+        """Ask again where something was changed since."""
         question = (self.files, self.kind, self.reading)
         if question != self.question:
             self.question, self.answer = question, _Answer()

@@ -63,7 +63,7 @@ def propose(values: Mapping[str, Any]) -> None:
 
 
 def start() -> None:
-    """Everything in the form is given anew, by other means. What was given before does not matter any more."""
+    """Everything in the form is given again, by other means. What was given before does not matter any more."""
     st.session_state["given_values"] = _Given([secrets.token_hex(8)])
 
 

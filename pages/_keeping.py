@@ -198,7 +198,7 @@ def show_said(listing: Listing[T], thing: T) -> None:
     """The note, the tags, and that it is archived."""
     said = listing.of(thing)
     if said.archived:
-        st.info("Archived: lists leave it out unless they are asked for it.", icon=":material/inventory_2:")
+        st.info("Archived: lists leave it out until Archived is on.", icon=":material/inventory_2:")
     if said.note:
         st.text(displayable(said.note))
     if said.tags:

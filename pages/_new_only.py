@@ -52,7 +52,7 @@ def _show(workspace: Workspace, request: RunRequest, job: Job[NewItems]) -> None
         st.markdown("**Only what is new**")
         for sentence in (f"Since {found.adds_to}: {found.describe_new()}", *found.warnings()):
             st.caption(escape(sentence))
-        help_text = "Reads the dataset's folder anew, as its next version. The predictions are the earlier run's, with these added."
+        help_text = "Reads the dataset's folder again, as its next version. The predictions are the earlier run's, with these added."
         icon, label = ":material/playlist_add:", f"Score only {counted(found.count, 'file')}" if found.count else "Nothing to score"
         if not found.count and found.unmarked:
             icon, label = ":material/bookmark_remove:", "Mark what is gone"

@@ -178,7 +178,7 @@ def about_address(offered: Mapping[str, list[str]]) -> Iterator[tuple[str, str]]
 
 
 def open_form(workspace: Workspace, form: RunForm, like: str = "", base: PrivatePart | None = None) -> None:
-    """Open this page anew with another form. `base` is what `like` fills in by itself, where that is known: of just that no draft is
+    """Open this page again with another form. `base` is what `like` fills in by itself, where that is known: of just that no draft is
     written."""
     address = {"like": like, **form.to_address()} if like else form.to_address()
     if form.private != (base if like else PrivatePart()):
@@ -207,7 +207,7 @@ def open_run(workspace: Workspace, run_id: str) -> None:
 
 
 def form_of(workspace: Workspace, run: Run) -> RunForm:
-    """The form that submits what this run was asked for, under the name that it has now. What was only tried anew of another run is asked
+    """The form that submits what this run was asked for, under the name that it has now. What was only tried again of another run is asked
     for whole."""
     run = for_a_form(workspace, run)
     request, inputs, scorer = run.request, [], scorer_at(run.request.entry_script)

@@ -1,6 +1,6 @@
 """Runs kept in order: notes and tags, for one or several; and deleting them, after a confirmation.
 
-The confirmation is a dialog of the whole page, since the list and the page of a run draw themselves anew every now and then.
+The confirmation is a dialog of the whole page, since the list and the page of a run draw themselves again every now and then.
 """
 
 from __future__ import annotations

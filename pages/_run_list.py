@@ -280,6 +280,6 @@ def _actions(runs: Sequence[Run]) -> None:
 
 
 def _unselect() -> None:
-    """Draw the list anew, with nothing selected."""
+    """Draw the list again, with nothing selected."""
     st.session_state.runs_generation = st.session_state.get("runs_generation", 0) + 1
     st.rerun()

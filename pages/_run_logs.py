@@ -110,7 +110,7 @@ def _asked(run: Run) -> LogQuery | None:
 
 
 def _searched(run: Run, query: LogQuery) -> _Found:
-    """The search of this session, begun anew where something else is asked for, or gone on with."""
+    """The search of this session, begun again where something else is asked for, or gone on with."""
     found: _Found | None = st.session_state.get("log_search")
     state = f"{run.status} {run.ended_at}"
     runs = chosen_workspace().runs

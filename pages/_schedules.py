@@ -163,7 +163,7 @@ def _ask(workspace: Workspace, schedules: Schedules, request: RunRequest) -> Non
         often = st.text_input("In cron's words", key="schedule_cron", placeholder="30 6 * * mon-fri", help=help_text)
     new_only = False
     if Capability.NEW_ONLY in workspace.capabilities:
-        help_text = "Each time the dataset's folder is read anew, and what came or changed is added to what was scored: a watched folder."
+        help_text = "Each time the dataset's folder is read again, and what came or changed is added to what was scored: a watched folder."
         new_only = st.toggle("Only what is new", value=True, key="schedule_new_only", help=help_text)
     help_text = "The latest version of the model and of the dataset at that time, not the ones that are chosen now."
     latest = st.toggle("Always the latest versions", value=True, key="schedule_latest", help=help_text)

@@ -16,7 +16,7 @@ def switch_page(page: str, query_params: Mapping[str, Any]) -> NoReturn:
     then, and names the page before as the one that is shown: the browser clears the window, and nothing draws the rest of the page again
     (“Bad delta path index” in its console). A fragment that is forgotten is not run.
 
-    And a page may be opened anew by itself: Streamlit refuses to set what is bound to a widget, which is to be another one then.
+    And a page may be opened again by itself: Streamlit refuses to set what is bound to a widget, which is to be another one then.
     """
     if context := get_script_run_ctx():
         context.fragment_storage.clear()

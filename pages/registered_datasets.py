@@ -317,7 +317,7 @@ def read_again(dataset: Dataset) -> None:
         if not expander.open:
             return
         again = form_called(f"again-{dataset.reference}")
-        st.caption("The same files, read anew: the next version of this dataset. This version stays as it is.")
+        st.caption("The same files, read again: the next version of this dataset. This version stays as it is.")
         inquiry = inquiry_called(again.key("inquiry"))
         inquiry.about(dataset.reference, TABULAR)
         nearby = workspace.remote is None or (dataset.size is not None and dataset.size <= FETCHED_AT_ONCE)

@@ -1,7 +1,7 @@
 """True labels belong to a dataset: kept once in the home, and every run over it is judged by them. The same for every workspace.
 
 `<home>/labels/<name>/<version>/labels-<id>.parquet`. Labels of files, by name or path, hold for every version of the dataset; those that
-are a column of the dataset for every version that has the column, in which they are read anew; those of single rows from a file only where
+are a column of the dataset for every version that has the column, in which they are read again; those of single rows from a file only where
 the files are the very same, for a row's number says nothing of other rows.
 """
 

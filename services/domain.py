@@ -356,7 +356,7 @@ class TabularDataset(Dataset):
     column_types: tuple[str, ...] = ()
     """The types of `columns` in words, each one of TableReading.COLUMN_TYPES; empty where only the pandas types are known."""
     reading: TableReading = TableReading()
-    """What a person said of how to read the files, as far as this workspace reads their folder anew."""
+    """What a person said of how to read the files, as far as this workspace reads their folder again."""
     source_partition_format: str = ""
     """The partition format of the files that its own were made of; that of its own is `partition_format`."""
 
@@ -495,7 +495,7 @@ class RunRequest:
     `models` and `datasets` are references (`name:version`); `entry_script` an absolute path; `source_directory` an absolute folder put
     on the script's `sys.path`, or None for the script's own. With `allow_reuse` the output of an earlier run with the same inputs is
     taken instead of scoring again; never for a request with `rerun_of`, the run that it asks to do again; with `failed_only` just the
-    items that failed there or have no row. With `new_only` the folders of its datasets are read anew, as their next versions, and just
+    items that failed there or have no row. With `new_only` the folders of its datasets are read again, as their next versions, and just
     what the same model and script have not scored yet is; the workspace sets `rerun_of` to the run that it is added to, where there is one.
     `submission_id` makes a double click one run: a second request with the same id returns the
     first one's run.

@@ -556,7 +556,7 @@ class RemoteWorkspace(Workspace, Protocol):
         """Sign in and fetch the lists, in the background, unless that is done or under way."""
 
     def refresh(self) -> None:
-        """Fetch the lists anew, in the background."""
+        """Fetch the lists again, in the background."""
 
     def compute_targets(self) -> list[remote.ComputeTarget]:
         """Those a run can be sent to first."""

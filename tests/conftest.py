@@ -26,7 +26,7 @@ from tests.kept_runs import KeptRuns
 
 CLASSES = 3
 
-# The tests start a thousand processes, each of which would compile the program anew.
+# The tests start a thousand processes, each of which would compile the program again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # tests that import onnxruntime themselves

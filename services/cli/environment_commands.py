@@ -66,7 +66,7 @@ def _requirements(workspace: Workspace, args: argparse.Namespace) -> Requirement
     if args.requirements or args.conda:
         return requirement_lists.from_file(args.requirements or args.conda, conda=bool(args.conda))
     hint = "Give --requirements FILE, --conda FILE, --package P, or --for-model NAME."
-    raise SettingsError("requirements", "It isn't said what the environment is to hold", hint)
+    raise SettingsError("requirements", "No requirements are given", hint)
 
 
 def _ask_approval(requirements: RequirementList, args: argparse.Namespace) -> Answer:
@@ -89,7 +89,7 @@ def delete_environment(workspace: Workspace, args: argparse.Namespace) -> Answer
     if args.unused_for is not None and not args.references:
         return _delete_unused(workspace, args)
     if not args.references or args.unused_for is not None:
-        raise SettingsError("environment", "It isn't said what to delete", "Give NAME[:V], or --unused-for DAYS.")
+        raise SettingsError("environment", "No environment is named", "Give NAME[:V], or --unused-for DAYS.")
     return resource_commands.delete(workspace, args)
 
 

@@ -272,7 +272,7 @@ def _with_wait(parser: argparse.ArgumentParser) -> None:
 
 
 def _with_new_only(parser: argparse.ArgumentParser) -> None:
-    text = "score what the same model, script, arguments and environment have not scored yet: reads the dataset's folder anew, as its next"
+    text = "score what the same model, script, arguments and environment have not scored yet: reads the dataset's folder again, as its next"
     parser.add_argument("--new-only", action="store_true", help=f"{text} version; the predictions hold all. Without news no run starts")
 
 

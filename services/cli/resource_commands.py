@@ -59,7 +59,7 @@ def tag(workspace: Workspace, args: argparse.Namespace) -> Answer:
     words = [*args.references, *args.tags]
     first = next((number for number, word in enumerate(words) if "=" in word), len(words))
     if not first or first == len(words):
-        raise SettingsError("tags", "It isn't said which tags to set of what", "Write the references, then KEY=VALUE.")
+        raise SettingsError("tags", "Nothing to tag, or no tag, is given", "Write the references, then KEY=VALUE.")
     tags = pairs("tags", words[first:])
     return _changed(workspace, args, words[:first], "Tagged", tags=tags)
 

@@ -59,7 +59,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def storage(workspace: Workspace, args: argparse.Namespace) -> Answer:
     if args.yes and not args.clean_up:
-        raise SettingsError("clean_up", "It isn't said what to remove", f"Give --clean-up with one of {', '.join(CleanUpGroup)}.")
+        raise SettingsError("clean_up", "Nothing to clean up is named", f"Give --clean-up with one of {', '.join(CleanUpGroup)}.")
     if args.limit is not None:
         workspace.storage.set_limit(args.limit)
     usage = workspace.storage.measure()

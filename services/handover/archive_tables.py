@@ -1,4 +1,4 @@
-"""Parquet files of an archive, written anew: what is kept was written by this program, whatever came in.
+"""Parquet files of an archive, rewritten: what is kept was written by this program, whatever came in.
 
 `python -m services.handover.archive_tables KIND SOURCE TARGET` does it, in a process of its own with a limit on its memory: a file that is
 made to break what reads it breaks that process. Nothing in a Parquet file is executed, and nothing it names is opened; only columns, types
@@ -45,7 +45,7 @@ class Refused(Exception):
 
 
 def rewrite(kind: str, source: Path, target: Path) -> str:
-    """Write the table or the labels at `source` anew at `target`; the SHA-256 of what they say, the same however it is written. Raises
+    """Rewrite the table or the labels at `source` as `target`; the SHA-256 of what they say, the same however it is written. Raises
     IntakeError for a file that is not one."""
     command = [sys.executable, "-m", "services.handover.archive_tables", kind, str(source), str(target)]
     try:

@@ -2,7 +2,7 @@
 
 It is unpacked by the rules for archives that people upload (no path leaves its folder, no links, limits of size, number and ratio), below
 the home's incoming folder. Every file has to be one that its manifest lists, with its bytes and SHA-256. Values are read into typed
-nouns and written anew, tables by `archive_tables`. Then the folder becomes the run's in one step, as the registry gets to know the run.
+nouns and rewritten, tables by `archive_tables`. Then the folder becomes the run's in one step, as the registry gets to know the run.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def _digest(run: Run, files: dict[str, ArchivedFile], table: str) -> str:
 
 
 def _make_folder(unpacked: Path, made: Path, about: About, files: dict[str, ArchivedFile]) -> str:
-    """The run's folder, made of what the archive holds: what others read is written anew. Returns the digest of its table; "" without."""
+    """The run's folder, made of what the archive holds: what others read is rewritten. Returns the digest of its table; "" without."""
     made.mkdir()
     for name in (at.OUTPUT, at.LOGS, at.SCRIPT):
         if (unpacked / name).is_dir():

@@ -1,4 +1,4 @@
-"""Parquet files that pandas or Azure ML would not read as one flat table, written anew as they would: one type a column in all files, keys
+"""Parquet files that pandas or Azure ML would not read as one flat table, written again as they would: one type a column in all files, keys
 of Hive folders as columns, lists and objects as JSON text, decimals as numbers, dictionaries as their values.
 
 Loads pyarrow: for a process of its own. Memory is that of one batch of rows.

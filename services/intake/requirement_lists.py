@@ -1,7 +1,7 @@
 """Requirement lists: what an environment is made of, as names and versions, from a requirements.txt, a conda file, names or a model card.
 
 Such lists come inside uploads, so nothing in one leads anywhere: options, addresses, paths and hashes are refused by line, and what is left
-is written anew from its parts. The SHA-256 of that text is what a person approves before anything is fetched.
+is written again from its parts. The SHA-256 of that text is what a person approves before anything is fetched.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ _FRAMEWORKS = (
 
 
 def source(environment: Environment) -> str:
-    """What a card that was made in this environment is kept under: with other versions there, it is made anew."""
+    """What a card that was made in this environment is kept under: with other versions there, it is made again."""
     versions = [f"{name} {environment.packages[name]}" for name in _FRAMEWORKS if name in environment.packages]
     return f"{environment.reference}; Python {environment.python_version}; {', '.join(versions)}"
 

@@ -10,7 +10,7 @@ for the next time.
 ```
 runs/<id>/new/              a line for each file, of each dataset by its number
   files-0.jsonl             [path, size, modified_ns]: what this run scores, of a run of only what is new
-  left-0.jsonl              what the predictions have rows of besides, and the dataset, as it was read anew, has not: see output_reader.Left
+  left-0.jsonl              files with rows in the predictions that the dataset, read again, does not have: see output_reader.Left
   replaced-0.jsonl          [path] of the files that were made of what changed, before it did: those made of it now may have other names
   gone-0.jsonl              [path] of what was found gone later, when nothing was new: see output_reader.mark_gone
   contents-0.jsonl          [path, size, modified_ns, SHA-256] of what was scored, by this run and those it adds to, as far as it is known
@@ -86,7 +86,7 @@ class Look:
 
 def look(store: Store, runs: StoredRuns[LocalRunFolder], plan: RunPlan, datasets: Sequence[Dataset], *, first_too: bool = True) -> Look:
     """Look at the folders of these datasets, for a plan over them; where there is no earlier run only if `first_too`. Raises SettingsError
-    on `new_only` for what can't be read anew, and StudioError where a run of the same has not ended."""
+    on `new_only` for what can't be read again, and StudioError where a run of the same has not ended."""
     for dataset in datasets:
         check_can_grow(dataset)
     earlier = _earlier(store, runs, plan)

@@ -331,7 +331,7 @@ def marks_of(folder: LocalRunFolder) -> str:
 
 
 class Left(NamedTuple):
-    """A file that the predictions have rows of and that was no file of the dataset when it was read anew: gone, or changed just then.
+    """A file that the predictions have rows of and that was no file of the dataset when it was read again: gone, or changed just then.
     `succeeded`: whether its prediction counts. `made` are the dataset's files that were made of it, none where it is one itself."""
 
     path: str

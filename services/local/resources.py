@@ -152,7 +152,7 @@ class LocalResources(StoredResources):
         return Path(environment.interpreter).is_relative_to(self._folder(ResourceKind.ENVIRONMENT, environment.reference))
 
     def _readers(self, folder: Path, but: str = "") -> Iterator[str]:
-        """The datasets whose files lie in the folder of this one: it was read anew as another type."""
+        """The datasets whose files lie in the folder of this one: it was read again as another type."""
         return (reference for reference in self._store.datasets_below(folder) if reference != but)
 
     def _owner(self, place: str) -> Path | None:

@@ -238,7 +238,7 @@ def _texts_of_index(index):
 
 def _places_of_index(index):
     """Of an index that says which rows of the mini-batch are there, as that of a DataFrame from which some were dropped: [[None, ranges of
-    their places, as "first:end"]]. Nothing of another one, and of the range from 0 on, which a DataFrame has that was made anew."""
+    their places, as "first:end"]]. Nothing of another one, and of the range from 0 on, which a DataFrame has that was made again."""
     if index.nlevels > 1 or index.dtype.kind not in "iu" or index.name is not None or not len(index):
         return []
     if isinstance(index, sys.modules["pandas"].RangeIndex) and index.start == 0 and index.step == 1:
@@ -458,7 +458,7 @@ def _die_with_the_runner(runner_pid):
 
 def _keep_memory():
     """What NumPy and pandas free, they take again for the next mini-batch: giving it back to the system in between, and having it cleared
-    anew, is a sixth of the time of reading and scoring. The allocator of glibc sets the same limits by itself once a script has freed
+    again, is a sixth of the time of reading and scoring. The allocator of glibc sets the same limits by itself once a script has freed
     a block of 32 MB."""
     if sys.platform == "linux":
         import ctypes

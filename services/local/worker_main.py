@@ -1,4 +1,4 @@
-"""What a worker's interpreter executes. It is short because Python compiles such a file anew each time; of worker.py, which it only
+"""What a worker's interpreter executes. It is short because Python compiles such a file again each time; of worker.py, which it only
 imports, it keeps what it compiled. Python 3.8 or newer, as there.
 """
 

@@ -256,7 +256,7 @@ class LocalWorkspace:
                 os.replace(found.converted, final_root)
             in_place = not (copied or found.converted or root.is_relative_to(self.home))
             made = found.dataset(name, number, final_root, folder, in_place=in_place, description=description)
-            if isinstance(made, TabularDataset):  # so that its folder can be read anew in the same way
+            if isinstance(made, TabularDataset):  # so that its folder can be read again in the same way
                 made = replace(made, reading=found.said, source_partition_format=found.source_partition_format)
             return replace(made, source_root=source_root, one_file=one_file)
 
@@ -398,7 +398,7 @@ class LocalWorkspace:
         return self.runs.submit(replace(plan, inputs=inputs), warnings, changes)
 
     def _submit_new(self, request: RunRequest) -> Run:
-        """Submit a run of what is new, once its datasets are read anew. One at a time, so that nothing is scored by two."""
+        """Submit a run of what is new, once its datasets are read again. One at a time, so that nothing is scored by two."""
         with os_errors_as(WorkspaceUnavailable, f"The workspace's folder, {self.home}, can't be written"), self._one_by_one():
             if run := self._store.submitted_as(request.submission_id):
                 return run
@@ -419,7 +419,7 @@ class LocalWorkspace:
             with FileLock(self.home / "new-only.lock").acquire(timeout=_ANOTHER_LOOK_SECONDS):
                 yield
         except Timeout as error:
-            text = "Another command has been reading a dataset's folder anew for minutes"
+            text = "Another command has been reading a dataset's folder again for minutes"
             raise WorkspaceUnavailable(f"{text}.", "Wait for its end, and try again.") from error
 
     def new_items(self, request: RunRequest) -> NewItems:

@@ -19,7 +19,7 @@ from typing import Any
 ROW_NUMBER = "Row number"
 """Where an item is a row: its number among the data rows of its file, from 1; null where it isn't known which row it is."""
 INPUT_FILE = "Input file"
-"""Whether the file of a row was there when its dataset was read anew: one of INPUT_FILES."""
+"""Whether the file of a row was there when its dataset was read again: one of INPUT_FILES."""
 INPUT_FILES = ("present", "gone")
 COLUMNS = (
     "File", ROW_NUMBER, "Prediction", "Number", "Status", "Matched by", "Error", "Cause", "Mini-batch", "Worker", "Attempts", "Seconds",

@@ -44,7 +44,7 @@ def connect(file: Path, seconds: float = 0, memory: str = MEMORY, *, joins: bool
         }
     )
     database.execute(f"SET allowed_paths = [{literal(glob_escaped(file))}, {literal(str(file.absolute()))}]")
-    database.execute("SET GLOBAL parquet_metadata_cache = true")  # else each cursor reads the footer anew, for each query
+    database.execute("SET GLOBAL parquet_metadata_cache = true")  # else each cursor reads the footer again, for each query
     database.execute("SET enable_external_access = false")
     # The one reads all of a file once for each tenth of what is grouped, the other the statistics of all row groups for each query.
     database.execute(f"SET disabled_optimizers = 'partitioned_execution{'' if joins else ',join_order'}'")
@@ -123,7 +123,7 @@ def translated_errors(path: Path, field: str = "", hint: str = "") -> Iterator[N
             noun = "condition" if field == "where" else "query"
             raise SettingsError(field, f"this {noun} failed: {reason}", hint) from error
         raise WorkspaceUnavailable(
-            f"The table of predictions, {path}, can't be read: {reason}", "Open the run's results again; they are made anew."
+            f"The table of predictions, {path}, can't be read: {reason}", "Open the run's results again; they are made again."
         ) from error
 
 

@@ -294,7 +294,7 @@ def score(predictions: Predictions, labels: Labels, of: str = "") -> Score:
         kind = predictions.kind if of == "Prediction" else predictions.columns[of]
         result = Evaluation(predictions.path, kind, names_beside(predictions.columns, EVALUATED)[of], predictions.own, database)
         figures = _score(result, of)
-    with suppress(OSError):  # it is made anew then
+    with suppress(OSError):  # it is made again then
         write_atomically(kept, json.dumps(vars(figures)))
     return figures
 

@@ -100,7 +100,7 @@ class Filter:
                 raise ValueError("a value of the wrong type")
             return replace(filter_, statuses=tuple(Status(status) for status in filter_.statuses))
         except (ValueError, TypeError, RecursionError) as error:
-            raise SettingsError("filter", f"this filter can't be read: {error}", "Set it anew.") from error
+            raise SettingsError("filter", f"this filter can't be read: {error}", "Set it again.") from error
 
     def describe(self) -> str:
         """For a file name and a provenance file: `cat, dog · File contains 7 · score from 0.5`. "" for every prediction."""

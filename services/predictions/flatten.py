@@ -90,7 +90,7 @@ def flatten(
     `metadata` is the table's own; it is added to. `own` is what COLUMNS are called in the table as it is written (see own_names), `frames`
     the columns of the DataFrames that its rows are of by their number, as JSON; `whole` the column with what was printed where the table
     has further columns already: these are left out. Unless `exact`, the predictions are numbers that doubles don't hold: their Number is
-    made anew. Raises duckdb.Error.
+    made again. Raises duckdb.Error.
     """
     import duckdb
 

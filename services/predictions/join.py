@@ -68,7 +68,7 @@ def join_once(target: Path, beginning: str, rest: Path, join: Callable[[duckdb.D
                 shutil.rmtree(f"{unfinished}.spill", ignore_errors=True)
     except (duckdb.Error, OSError) as error:
         raise WorkspaceUnavailable(
-            f"The tables can't be joined: {reason_of(error)}", "Free some disk space, or open the run's results again; they are made anew."
+            f"The tables can't be joined: {reason_of(error)}", "Free some disk space, or open the run's results again; they are made again."
         ) from error
     for path in target.parent.iterdir():
         stale = path.name.removeprefix(rest.name.removesuffix(target.name)).startswith(beginning)

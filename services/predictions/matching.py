@@ -68,7 +68,7 @@ class ScoredMiniBatch:
     left_out: Collection[str] = ()
     """Items that do not count here, though their rows are among `rows`: a later run scored them again."""
     gone: Collection[str] | None = None
-    """Items whose files were gone when their dataset was read anew, though their rows stay; None in a table that doesn't tell."""
+    """Items whose files were gone when their dataset was read again, though their rows stay; None in a table that doesn't tell."""
     earlier_attempts: Mapping[str, int] = field(default_factory=dict)
     """By item, the attempts of earlier runs that come on top of `attempts`."""
     read: ReadRows | None = None
@@ -511,7 +511,7 @@ def _places_of_rows(mini_batch: ScoredMiniBatch) -> list[int] | None:
     if len(places) != len(mini_batch.rows) or not all(map(lt, places, places[1:])) or places[-1] >= count:
         return None
     if places[-1] < len(places) and not set(range(len(places), count)) <= causes_by_place(mini_batch.said, count).keys():
-        return None  # the first ones, or numbered anew: only what was said of the others tells
+        return None  # the first ones, or numbered again: only what was said of the others tells
     return places
 
 

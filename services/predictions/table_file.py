@@ -1,6 +1,6 @@
 """A table's file: which table it is, a name for it that outlives its removal, and the removal itself.
 
-DuckDB opens a file anew for every step of a query. So whoever reads a table gives its file a second name (a hard link), and goes on reading
+DuckDB reopens a file for every step of a query. So whoever reads a table gives its file a second name (a hard link), and goes on reading
 it when another table is put in its place. An operating-system lock shows whether that name is still in use; the kernel drops it with
 the process that held it.
 """

@@ -1,4 +1,4 @@
-"""A run's typed table, written: one Parquet file, made anew from the mini-batches and put in place as a whole.
+"""A run's typed table, written: one Parquet file, made again from the mini-batches and put in place as a whole.
 
 pyarrow takes 0.2 s to import, so it is imported where it is used.
 """
@@ -55,7 +55,7 @@ logger = logging.getLogger(__name__)
 
 
 def table_name(what: object, kind: str = "predictions") -> str:
-    """A table's file name, for what it is made of. A table of an earlier format has another name, and is made anew."""
+    """A table's file name, for what it is made of. A table of an earlier format has another name, and is made again."""
     return f"{kind}-{what}-{_FORMAT}.parquet"
 
 
@@ -115,7 +115,7 @@ def _write(mini_batches: Iterable[ScoredMiniBatch], path: Path) -> None:
             arrays = rows.arrays(kind, json_columns, of_rows=first.of_rows, added_to=first.added_to)
             together.add(pa.Table.from_arrays(arrays, schema=writer.schema), rows.characters)
             if frames or not kind.exact or (kind.any_structured if json_columns is None else not json_columns.matches):
-                summary = None  # it will be written anew, with other columns
+                summary = None  # it will be written again, with other columns
             if summary:
                 summary.add(dict(zip(columns, arrays, strict=True)))
 

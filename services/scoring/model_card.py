@@ -21,7 +21,7 @@ from services.intake.requirement_lists import unmet
 from services.scoring import archive_cards, booster_cards, onnx_card
 
 READER = "file, 3"
-"""Where a card comes from that was read by this module. The number changes with what is read, so that older cards are made anew."""
+"""Where a card comes from that was read by this module. The number changes with what is read, so that older cards are made again."""
 
 _READERS: dict[str, Callable[[Path], ModelCard]] = {
     "onnx": onnx_card.read_onnx, "xgboost": booster_cards.read_xgboost, "lightgbm": booster_cards.read_lightgbm,

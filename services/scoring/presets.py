@@ -64,7 +64,7 @@ class Presets:
             return from_json(kept[name], RunPreset)
         except (ValueError, SettingsError) as error:
             text = f"the preset “{short(name)}” can't be read: {error}"
-            raise SettingsError("preset", text, "Delete it, and save it anew.") from error
+            raise SettingsError("preset", text, "Delete it, and save it again.") from error
 
     def save(self, name: str, preset: RunPreset) -> str:
         """Keep settings under a name, in place of those that it had; the name as it is kept. Raises SettingsError on `name`."""

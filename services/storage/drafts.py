@@ -32,7 +32,7 @@ class Drafts:
         self.folder = home / "drafts"
 
     def save(self, number: str, text: str) -> None:
-        """Write the draft of this number anew. Raises WorkspaceUnavailable."""
+        """Write the draft of this number again. Raises WorkspaceUnavailable."""
         with os_errors_as(WorkspaceUnavailable, "What is typed here can't be kept", "Free some disk space, or check who may write there."):
             self.folder.mkdir(mode=0o700, exist_ok=True)
             write_atomically(self._path(number), text, private=True)

@@ -251,7 +251,7 @@ def _kind_in_run(inside: Sequence[str]) -> StorageKind:
 
 
 def is_cache_of_run(name: str) -> bool:
-    """Whether a file or folder at the top of a run's folder is made anew when it is asked for: see table_cache.py and join.py."""
+    """Whether a file or folder at the top of a run's folder is made again when it is asked for: see table_cache.py and join.py."""
     return name.endswith(".kept") or bool(_JOINED.match(name))
 
 

@@ -156,7 +156,7 @@ def test_an_access_token_that_ended_asks_for_a_new_sign_in(azure, session):
     azure.service.expire_tokens()
     with pytest.raises(WorkspaceUnavailable, match="sign-in has expired"):
         Computes(session).datastores()
-    assert len(Computes(session).datastores()) == 2  # signs in anew
+    assert len(Computes(session).datastores()) == 2  # signs in again
 
 
 def test_a_command_gives_up_where_azure_stays_busy(azure, session):

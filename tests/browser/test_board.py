@@ -83,7 +83,7 @@ def test_a_run_is_watched_from_its_first_mini_batch_to_its_end(dashboard, page: 
     bars = page.locator(".st-key-run-timeline .barlayer .trace:not(:first-child) .point")
     expect(bars.first).to_be_attached()
     dialog, tries = page.get_by_role("dialog"), 0
-    while not dialog.count():  # the picture is drawn anew each second: a click at that moment is one at nothing
+    while not dialog.count():  # the picture is drawn again each second: a click at that moment is one at nothing
         assert (tries := tries + 1) < 20
         page.mouse.click(*bars.evaluate_all(WIDEST))
         page.wait_for_timeout(2500)

@@ -110,7 +110,7 @@ def test_a_brush_filters_the_table_and_the_facets_and_a_double_click_undoes_it(d
     paler = "[...document.querySelectorAll('.js-plotly-plot .bars .point')].filter(bar => bar.style.opacity === '0.3').length"
     page.wait_for_function(f"{paler} > 5")  # those that were not chosen stay in sight
     whole = page.get_by_text(f"{ROWS} predictions", exact=True)
-    for _ in range(3):  # as a person does: again where the chart was just drawn anew
+    for _ in range(3):  # as a person does: again where the chart was just drawn again
         box = pane(page)
         page.mouse.dblclick(box["x"] + box["width"] * 0.8, box["y"] + 20)
         with contextlib.suppress(AssertionError):

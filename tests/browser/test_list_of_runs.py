@@ -34,8 +34,8 @@ def test_ticks_and_scroll_survive_a_run_that_is_added_and_a_click_opens(dashboar
     page.mouse.click(box["x"] + 15, box["y"] + at)
     expect(page.get_by_text("1 run selected")).to_be_visible()
     insert(home, "listed-30")
-    Store(home).change_metadata(ResourceKind.RUN, "listed-18", lambda said: replace(said, name="listed anew"))
-    page.locator("[role=gridcell]", has_text="listed anew").wait_for(state="attached")  # it has renewed itself
+    Store(home).change_metadata(ResourceKind.RUN, "listed-18", lambda said: replace(said, name="listed again"))
+    page.locator("[role=gridcell]", has_text="listed again").wait_for(state="attached")  # it has renewed itself
     expect(page.get_by_text("1 run selected")).to_be_visible()
     assert scrolled.evaluate("element => element.scrollTop") == top
     page.get_by_role("button", name="Pin", exact=True).click()

@@ -91,7 +91,7 @@ class Session(ABC, Generic[C]):
             try:
                 yield self.client
             except Exception as error:  # whatever class of the SDK: it is raised again
-                if is_sign_in_expired(error):  # the next call signs in anew
+                if is_sign_in_expired(error):  # the next call signs in again
                     with self._lock:
                         self._client = None
                 raise

@@ -251,7 +251,7 @@ class Datasets:
         return files[0] if len(files) == 1 else folder
 
     def changes(self, dataset: Dataset) -> Iterator[str]:
-        """A sentence for each file that is gone or changed its size since it was registered. Lists the files anew, once."""
+        """A sentence for each file that is gone or changed its size since it was registered. Lists the files again, once."""
         with self._session.sdk_calls(f"Dataset {dataset} can't be opened"):
             sizes = {file.path: file.size for file in self._sdk.files(dataset)}
         for file in read_manifest(self.file_list(dataset)):

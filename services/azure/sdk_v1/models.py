@@ -141,7 +141,7 @@ class Models:
 def _upload(workspace: Workspace, path: Path, progress: Progress) -> str:
     """Upload a model's file or folder, as `Model.register` does. Returns the artifact's path, `LocalUpload/<new name>/<file or folder>`.
 
-    The SDK retries each block; where that does not help, nothing is registered, and the next upload starts anew: Azure ML does not say
+    The SDK retries each block; where that does not help, nothing is registered, and the next upload starts again: Azure ML does not say
     whether an artifact may be written twice.
     Raises WorkspaceUnavailable where a file did not arrive whole, and what the SDK raises.
     """
