@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 import warnings
@@ -198,15 +199,18 @@ def inputs(ml, tmp_path, monkeypatch) -> tuple[Any, Any]:
 def parallel(inputs) -> Callable[..., Any]:
     """`parallel(script, setting=value, ...)` makes a parallel step, `score`, with an input called rows and an output called inferences."""
 
+    folders = itertools.count()
+
     def make(script: str = ECHO, arguments: str = "--model clf", **settings: Any) -> Any:
         from azure.ai.ml import Input, Output
         from azure.ai.ml.parallel import RunFunction, parallel_run_function
 
-        Path("source").mkdir(exist_ok=True)
-        Path("source/score.py").write_text(script)
+        source = Path(f"source-{next(folders)}")
+        source.mkdir()
+        (source / "score.py").write_text(script)
         few = {"mini_batch_size": "2", "error_threshold": 0, "max_concurrency_per_instance": 1, "is_deterministic": False}
         task = RunFunction(
-            code="source", entry_script="score.py", environment=settings.pop("environment", inputs[1]), program_arguments=arguments,
+            code=str(source), entry_script="score.py", environment=settings.pop("environment", inputs[1]), program_arguments=arguments,
             append_row_to="${{outputs.inferences}}",
         )  # fmt: skip
         side = settings.pop("inputs", {})

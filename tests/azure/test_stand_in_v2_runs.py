@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.azure.conftest import azure_path
+from tests.azure_service.recordings import RECORDED
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
 ENDED = ("Completed", "Failed", "Canceled")
@@ -264,3 +265,40 @@ def run(mini_batch):
     assert made.status == "Completed", details_of(ml, step_of(ml, made)).error
     ml.jobs.download(step_of(ml, made).name, output_name="inferences", download_path="there")
     assert Path("there/named-outputs/inferences/parallel_run_step.txt").read_text().splitlines() == ["m1 a b"] * 5
+
+
+def test_a_step_reads_what_the_step_before_it_left(ml, inputs, parallel, submit):
+    from azure.ai.ml import Input, dsl
+
+    first, second = parallel("import os\ndef run(b):\n    return [os.path.basename(path) for path in b]\n"), parallel(CONTENTS)
+
+    @dsl.pipeline(default_compute="cpu-cluster")
+    def scoring(rows):
+        return {"inferences": second(rows=first(rows=rows).outputs.inferences).outputs.inferences}
+
+    made = submit(scoring(rows=Input(type="uri_folder", path=inputs[0].id)), ended)
+    steps = {step.display_name: step for step in children(ml, made)}
+    assert sorted(steps) == ["score", "score_1"]
+    last = steps["score_1"].name
+    ml.jobs.download(last, output_name="inferences", download_path="there")
+    rows = Path("there/named-outputs/inferences/parallel_run_step.txt").read_text()
+    assert rows.split() == ["parallel_run_step.txt", *(f"{number}.csv" for number in range(5))]
+
+
+CONTENTS = "import os\ndef run(b):\n    return [f'{os.path.basename(path)} ' + ' '.join(sorted(open(path).read().split())) for path in b]\n"
+
+
+@pytest.mark.parametrize(("recording", "status"), [("completed", "Completed"), ("failed", "Failed")])
+def test_a_recorded_step_leaves_what_a_real_one_left(ml, azure, job, submit, recording, status):
+    azure.service.replay(RECORDED / recording, azure.workspace)
+    details = details_of(ml, step_of(ml, submit(job(ROWS), ended)))
+    assert details.status == status
+    assert text_of(details.log_files["logs/job_error.txt"]) == (RECORDED / recording / "logs/logs/job_error.txt").read_text()
+
+
+def test_a_job_says_the_word_that_it_is_told_to(ml, azure, job, submit):
+    made = submit(job("import time\ndef run(b):\n    time.sleep(600)\n"), lambda job: job.status == "Running")
+    azure.service.set_run_status(made.name, "NotResponding", azure.workspace)
+    assert ml.jobs.get(made.name).status == "NotResponding"
+    azure.service.set_run_status(made.name, "Failed", azure.workspace, ended=True)
+    assert ml.jobs.get(made.name).status == "Failed"
