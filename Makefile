@@ -94,9 +94,9 @@ screenshots: setup  ## The pictures in the README, taken anew
 map: setup  ## The map and the import graphs in docs/architecture.md, made anew from the code
 	@$(python) -m docs.house_map
 
-lock:  ## requirements.txt from requirements.in and requirements-dev.in; needs uv. UPGRADE=1 for the newest versions
+lock:  ## requirements.txt from the four lists requirements*.in; needs uv. UPGRADE=1 for the newest versions
 	uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command 'make lock' \
-	    $(if $(UPGRADE),--upgrade) requirements.in requirements-dev.in --output-file requirements.txt
+	    $(if $(UPGRADE),--upgrade) requirements.in requirements-azure.in requirements-azure-v2.in requirements-dev.in --output-file requirements.txt
 
 clean:  ## Remove .venv and what the tools left
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -130,7 +130,7 @@ def model_lines(models: list[Model]) -> list[str]:
 
 def dataset_value(dataset: Dataset) -> dict[str, Any]:
     """Counts that aren't known are null."""
-    about = vars(dataset) | {"manifest_sha256": dataset.manifest_sha256 or None, "problems": problem_values(dataset)}
+    about = asdict(dataset) | {"manifest_sha256": dataset.manifest_sha256 or None, "problems": problem_values(dataset)}
     return {"reference": dataset.reference, "type": dataset.type, **about}
 
 

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import launcher
-from hatch_build import runtime_requirements
+from hatch_build import EXTRAS, runtime_requirements
 from services import __version__
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,9 @@ def clone(tmp_path: Path) -> Path:
 
 def test_the_lock_covers_what_is_asked_for():
     pins = {(canonicalize_name(pin.name), str(pin.specifier).removeprefix("==")) for pin in requirements("requirements.txt")}
-    for asked in requirements("requirements.in") + requirements("requirements-dev.in"):
+    lists = [path.name for path in ROOT.glob("requirements*.in")]
+    assert len(lists) == 2 + len(EXTRAS)
+    for asked in [pin for name in lists for pin in requirements(name)]:
         locked = [version for name, version in pins if name == canonicalize_name(asked.name)]
         assert locked, f"{asked} is not in the lock: make lock"
         assert all(asked.specifier.contains(version) for version in locked), f"{asked} is locked at {locked}: make lock"
@@ -61,20 +63,27 @@ def test_the_lock_pins_what_is_installed():
         assert pin.specifier.contains(importlib.metadata.version(pin.name)), f"{pin} is not what .venv has: make setup"
 
 
-def test_a_wheel_requires_what_the_program_needs_and_no_test_tool():
-    pins = [Requirement(line) for line in runtime_requirements((ROOT / "requirements.txt").read_text(encoding="utf-8"))]
+@pytest.mark.parametrize("extra", ["", *EXTRAS])
+def test_a_wheel_and_its_extras_require_what_the_program_needs_and_no_test_tool(extra: str):
+    lock = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    pins = [Requirement(line) for wanted in {"", extra} for line in runtime_requirements(lock, wanted)]
     required = {canonicalize_name(pin.name) for pin in pins if pin.marker is None or pin.marker.evaluate()}
     # What the installed packages say that they require; the wheel goes by the lock's comments.
     seen: set[tuple[str, str]] = set()
-    left = [(pin, "") for pin in requirements("requirements.in")]
+    asked = requirements("requirements.in") + (requirements(f"requirements-{extra}.in") if extra else [])
+    left = [(pin, "") for pin in asked]
     while left:
-        pin, extra = left.pop()
-        if pin.marker is None or pin.marker.evaluate({"extra": extra}):
-            new = {(canonicalize_name(pin.name), wanted) for wanted in ("", *pin.extras)} - seen
+        pin, wanted = left.pop()
+        if pin.marker is None or pin.marker.evaluate({"extra": wanted}):
+            new = {(canonicalize_name(pin.name), each) for each in ("", *pin.extras)} - seen
             seen |= new
-            left += [(Requirement(text), wanted) for name, wanted in new for text in importlib.metadata.requires(name) or []]
-    assert required == {name for name, _ in seen}
+            left += [(Requirement(text), each) for name, each in new for text in importlib.metadata.requires(name) or []]
+    needed = {name for name, _ in seen}
+    assert required >= needed
+    # The lock has one line for all who want a package: where some want it on one system only, or for an extra, everyone gets it.
+    assert required - needed <= {"colorama", "pysocks"}
     assert required & {canonicalize_name(pin.name) for pin in requirements("requirements-dev.in")} == set()
+    assert ("azureml-core" in required, "azure-ai-ml" in required) == (extra == "azure", extra == "azure-v2")
 
 
 def test_set_up_is_silent_where_it_was_made_from_this_lock(clone: Path):

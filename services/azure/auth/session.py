@@ -75,9 +75,8 @@ class Session(ABC, Generic[C]):
                     try:
                         self._client = self._open()
                     except ImportError as error:
-                        raise WorkspaceUnavailable(
-                            f"The Azure ML SDK is not there: {error}.", "Set the program up again: make setup."
-                        ) from error
+                        hint = f"Set it up again: make setup. A wheel needs its extra: batch-scoring-studio[{place.workspace}]."
+                        raise WorkspaceUnavailable(f"The Azure ML SDK is not there: {error}.", hint) from error
                 logger.info("Signed in to %s by %s", place.location, place.sign_in)
             return self._client
 
