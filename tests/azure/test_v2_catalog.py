@@ -17,16 +17,18 @@ import yaml
 from services import PROJECT_ROOT
 from services.azure.auth.token_relay import TokenReceiver
 from services.azure.catalog import downloads, uploads
+from services.azure.catalog.datasets import Datasets as SharedDatasets
 from services.azure.catalog.model_properties import properties_of
-from services.azure.sdk import Image
+from services.azure.sdk import Image, Sdk
 from services.azure.sdk_v2.computes import Computes
-from services.azure.sdk_v2.datasets import Datasets, mltable
+from services.azure.sdk_v2.datasets import Datasets, job_input, mltable
 from services.azure.sdk_v2.environments import Environments
 from services.azure.sdk_v2.models import Models
 from services.azure.sdk_v2.session import Session
 from services.azure.sdk_v2.storage import blobs_at, store
+from services.azure.workspace import AzureWorkspace
 from services.connection import SignIn, from_environment
-from services.domain import FileDataset, utc_now
+from services.domain import FileDataset, TabularDataset, utc_now
 from services.errors import NotFound, SettingsError, StudioError, WorkspaceUnavailable
 from services.intake.tabular import CSV, PARQUET, Table
 from services.remote import SERVERLESS
@@ -53,6 +55,11 @@ def models(session) -> Models:
 @pytest.fixture
 def datasets(session) -> Datasets:
     return Datasets(session)
+
+
+@pytest.fixture
+def environments(session) -> Environments:
+    return Environments(session)
 
 
 @pytest.fixture
@@ -310,6 +317,44 @@ def test_a_deleted_version_is_in_no_list_and_its_number_is_not_given_again(model
     assert register(models, model_file).reference == "clf:3"
 
 
+@pytest.fixture
+def training_run(ws, tmp_path) -> Any:
+    """One of an experiment `train`, which left a model and a folder."""
+    from azureml.core import Experiment
+
+    run = Experiment(ws, "train").start_logging(snapshot_directory=None, display_name="first try")
+    (tmp_path / "m.pkl").write_bytes(b"weights")
+    for name in ("outputs/m.pkl", "outputs/folder/a.bin", "outputs/folder/b.bin"):
+        run.upload_file(name, str(tmp_path / "m.pkl"))
+    run.complete()
+    return run
+
+
+def test_training_runs_are_listed_by_their_experiment(models, training_run):
+    assert models.experiments() == ["train"]
+    (found,) = models.training_runs("train")
+    assert (found.id, found.name, found.status, found.experiment) == (training_run.id, "first try", "Completed", "train")
+    assert found.started_at
+    assert models.training_runs("other") == []
+
+
+def test_a_file_or_folder_of_a_training_run_becomes_a_model(models, training_run, tmp_path):
+    assert models.training_run_files("train", training_run.id) == ["outputs/folder/a.bin", "outputs/folder/b.bin", "outputs/m.pkl"]
+    about = {"description": "best", "tags": {"by": "train"}}
+    made = models.register_from_run("m", "train", training_run.id, "outputs/m.pkl", **about)
+    assert (made.reference, made.kind, made.description, dict(made.tags)) == ("m:1", "registered from a run", "best", {"by": "train"})
+    assert models.fetch("m:1", tmp_path / "one").read_bytes() == b"weights"
+    models.register_from_run("m", "train", training_run.id, "outputs/folder/", **about)
+    assert set(contents(models.fetch("m:2", tmp_path / "two"))) == {"a.bin", "b.bin"}
+
+
+@pytest.mark.parametrize("path", ["outputs/none.pkl", "outputs/m", "../x", "/"])
+def test_what_a_training_run_did_not_leave_is_no_model(models, training_run, path):
+    with pytest.raises(StudioError):
+        models.register_from_run("m", "train", training_run.id, path, description="", tags={})
+    assert models.all() == []
+
+
 # ---- datasets --------------------------------------------------------------------------------------------------------------------
 
 FILES = {"a b.csv": b"1,2\n", "deep/er/ü%20#?.bin": b"", "deep/[1].bin": bytes(range(256)) * 4}
@@ -469,7 +514,7 @@ def read_by_azure_s_reader(table: dict[str, Any]) -> list[dict[str, Any]]:
     return list(get_rslex_executor().to_pyrecords(yaml.safe_dump(table, sort_keys=False)))
 
 
-def test_azure_reads_the_rows_of_a_table_with_their_types_and_keys(csv_files, tmp_path):
+def test_azure_reads_the_rows_of_a_table_with_their_types_and_keys(azure, csv_files, tmp_path):
     where = {"folder": f"file://{tmp_path / 'tables'}"}
     rows = read_by_azure_s_reader(mltable(where, TABLE, "/{year}/part.csv", multi_line=False))
     assert rows == [
@@ -478,7 +523,7 @@ def test_azure_reads_the_rows_of_a_table_with_their_types_and_keys(csv_files, tm
     ]
 
 
-def test_azure_reads_the_rows_of_parquet_files(tmp_path):
+def test_azure_reads_the_rows_of_parquet_files(azure, tmp_path):
     import pandas
 
     (tmp_path / "p").mkdir()
@@ -558,12 +603,121 @@ def test_csv_whose_names_azure_would_trim_is_told(datasets, tmp_path):
         datasets.as_read([tmp_path / "t.csv"], Table(CSV, (("id", "int64"), (" x", "int64")), 1))
 
 
-# ---- environments and computes ---------------------------------------------------------------------------------------------------
+# ---- as the workspace has them -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def environments(session) -> Environments:
-    return Environments(session)
+def shared(session, models, datasets, environments, tmp_path) -> SharedDatasets:
+    """The datasets as both SDKs have them, by this one."""
+    nothing: Any = None
+    sdk = Sdk("SDK v2", "azure-ai-ml", session, models, datasets, environments, Computes(session), nothing, nothing)
+    return SharedDatasets(sdk, tmp_path / "home")
+
+
+@pytest.fixture
+def add(shared, tmp_path) -> Any:
+    def register_files(path: Path | str, type_: str = "file", **about: Any) -> Any:
+        staging = tmp_path / f"staging-{len(list(tmp_path.iterdir()))}"
+        staging.mkdir()
+        about = {"glob": "**", "partition_format": "", "description": "", "keep_archive": False, "progress": silent} | about
+        return shared.register("d", path, type_=type_, staging=staging, **about)
+
+    return register_files
+
+
+def test_a_folder_of_files_is_uploaded_listed_and_known_elsewhere(shared, add, model_folder, tmp_path, datasets):
+    made = add(model_folder)
+    assert (made.file_count, made.size, made.in_place) == (10, 45_000, False)
+    assert list(shared.changes(made)) == []
+    (listed,) = shared.all()
+    assert replace(listed, created_at=made.created_at) == made
+    assert shared.fetch(made, "part 1/7 ü%20.bin", silent).read_bytes() == b"x" * 7000
+    assert contents(shared.download(made, tmp_path / "all")) == contents(model_folder)
+
+
+def test_an_upload_of_files_that_broke_off_is_continued(shared, add, model_folder, azure):
+    azure.service.fault("PUT *part 1/7*", count=None, status=403)
+    with pytest.raises(WorkspaceUnavailable, match="no permission"):
+        add(model_folder)
+    assert shared.all() == []
+    azure.service.clear()
+    add(model_folder)
+    sent = [seen.line for seen in azure.requests if seen.line.startswith("PUT") and ".blob." in seen.line]
+    assert 1 <= len(sent) < 10
+
+
+def test_files_that_storage_swallows_are_sent_again(shared, add, model_folder, azure):
+    azure.service.fault("PUT *part 1/7*", swallow=True)
+    assert list(shared.changes(add(model_folder))) == []
+
+
+def test_a_file_that_is_gone_or_changed_is_told(shared, add, model_folder, datasets):
+    made = add(model_folder)
+    container, blobs = blobs_at(datasets._session, made.root)
+    container.delete_blob(blobs["part 0/2 ü%20.bin"].name)
+    container.upload_blob(blobs["part 0/4 ü%20.bin"].name, b"other", overwrite=True)
+    assert list(shared.changes(made)) == [
+        "part 0/2 ü%20.bin is gone since it was registered.", "part 0/4 ü%20.bin was changed since it was registered."
+    ]  # fmt: skip
+
+
+def test_a_table_keeps_its_rows_columns_and_keys(shared, add, csv_files, tmp_path, session, ml):
+    made = add(tmp_path / "tables", "tabular", partition_format="{year}/part.csv")
+    assert (made.format, made.row_count, dict(made.columns)["id"]) == ("csv", 2, "int64")
+    (listed,) = shared.all()
+    assert replace(listed, created_at=made.created_at, manifest=made.manifest) == made
+    container, blobs = blobs_at(session, f"{ml.data.get('d', '1').path}MLTable")
+    written = yaml.safe_load(container.download_blob(blobs["MLTable"].name).readall())
+    here = {"folder": f"file://{tmp_path / 'tables'}"}
+    assert [row["year"] for row in read_by_azure_s_reader(written | {"paths": [here]})] == ["2024", "2025"]
+
+
+def test_a_csv_that_azure_may_read_otherwise_is_uploaded_as_parquet(shared, add, tmp_path, ml):
+    (tmp_path / "t.csv").write_text('a,b\n1,"x\ny"\n2,z\n')
+    made = add(tmp_path / "t.csv", "tabular")
+    assert (made.format, made.row_count) == ("parquet", 2)
+    there = shared.download(made, tmp_path / "there")
+    assert there.suffix == ".parquet"
+    assert read_by_azure_s_reader(mltable({"file": f"file://{there}"}, Table(PARQUET, (), 2), None, multi_line=False)) == [
+        {"a": 1, "b": "x\ny"}, {"a": 2, "b": "z"}
+    ]  # fmt: skip
+
+
+def test_what_lies_in_a_datastore_is_registered_where_it_is(shared, add, place, azure):
+    made = add(f"{place}/**/*.bin")
+    assert (made.file_count, made.in_place, made.size) == (2, True, 1024)
+    assert shared.fetch(made, "deep/[1].bin", silent).read_bytes() == FILES["deep/[1].bin"]
+    with pytest.raises(StudioError, match="no file"):
+        add(f"{place}/none")
+
+
+def test_a_dataset_that_sdk_v1_registered_here_is_known_and_used(shared, azure, tmp_path, csv_folder, ml):
+    by_v1 = AzureWorkspace(from_environment(tmp_path), tmp_path / "v1", blocking=True).register_dataset("v1", csv_folder(3))
+    (listed,) = shared.all()
+    assert (listed.reference, listed.file_count, listed.root, listed.type) == ("v1:1", 3, by_v1.root, "file")
+    assert list(shared.changes(listed)) == []
+    given = job_input(shared._session, listed)
+    assert (given.type, given.mode, given.path) == ("mltable", "eval_mount", "azureml:v1:1")
+
+
+def test_a_dataset_of_sdk_v1_whose_files_nobody_tells_is_listed_as_a_table(shared, ws, rows):
+    (listed,) = shared.all()
+    assert (listed.reference, listed.type, listed.root, listed.file_count) == ("rows:1", "tabular", "", None)
+    with pytest.raises(NotFound):
+        shared.file_list(listed)
+
+
+def test_each_kind_of_dataset_is_an_input_of_its_own(session, datasets, place):
+    files, table = put(datasets, place), put(datasets, place, "t", TABLE)
+    one, some = put(datasets, f"{place}/a b.csv", "one"), put(datasets, f"{place}/*", "some")
+    given = [job_input(session, noun(one)) for one in (files, one, some)]
+    given.append(job_input(session, noun(table, TabularDataset, format="csv", columns=())))
+    assert [(one.type, one.mode) for one in given] == [
+        ("uri_folder", "ro_mount"), ("uri_file", "ro_mount"), ("mltable", "eval_mount"), ("mltable", "direct")
+    ]  # fmt: skip
+
+
+# ---- environments and computes ---------------------------------------------------------------------------------------------------
 
 
 def test_the_latest_version_of_each_environment_is_listed(environments):

@@ -124,10 +124,9 @@ class History:
         """The ids of all runs."""
         return self._runs.keys()
 
-    def pipelines(self) -> list[dict[str, Any]]:
-        """Runs of pipelines that are no steps, newest first."""
-        runs = [run for run in list(self._runs.values()) if run["runType"] == "azureml.PipelineRun" and not run["parentRunId"]]
-        return runs[::-1]
+    def roots(self) -> list[dict[str, Any]]:
+        """Runs that are part of no other, newest first: of pipelines, and of scripts."""
+        return [run for run in list(self._runs.values()) if not run["parentRunId"]][::-1]
 
     def experiment_name(self, run: dict[str, Any]) -> str:
         return next(name for name, experiment in self._experiments.items() if experiment["experimentId"] == run["experimentId"])

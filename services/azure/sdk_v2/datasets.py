@@ -79,6 +79,8 @@ class Datasets:
 
     def _read_mltable(self, place: str) -> tuple[str, str]:
         """The place of its files, "" where there are several or it can't be read; the format of its rows, "" where its items are files."""
+        if not DATASTORE_PATH.fullmatch(place):  # as of a dataset of SDK v1: where its files are the SDK doesn't tell
+            return "", CSV
         paths, steps, table = [], [], {}
         with log.suppress(logger, f"The MLTable file of {place} can't be read", Exception):  # of storage, of YAML, of what is in it
             container, blobs = blobs_at(self._session, f"{place.rstrip('/')}/MLTable")

@@ -135,7 +135,7 @@ class BatchEndpoints:
 
     def jobs(self, endpoint: str) -> list[dict[str, Any]]:
         """Those that were started by it, newest first."""
-        runs = [run for run in self._workspace.history.pipelines() if run["tags"].get("azureml.endpointname") == endpoint]
+        runs = [run for run in self._workspace.history.roots() if run["tags"].get("azureml.endpointname") == endpoint]
         return [resource(self._workspace, f"jobs/{run['runId']}", {"status": run["status"]}, run["createdUtc"]) for run in runs]
 
     @route("GET", "/mferp/managementfrontend{ws}/batchEndpoints/{endpoint}/jobs")

@@ -103,9 +103,9 @@ class Jobs:
 
     @route("GET", "{ws}/jobs", host="management")
     def list(self, request: Request) -> dict[str, Any]:
-        kind, tag, schedule = request.asked("jobType", "Pipeline"), request.asked("tag"), request.asked("scheduleId")
-        names = [run["runId"] for run in self._workspace.history.pipelines()] if kind == "Pipeline" else []
-        jobs = [self._described(name) for name in names]
+        kind, tag, schedule = request.asked("jobType"), request.asked("tag"), request.asked("scheduleId")
+        jobs = [self._described(run["runId"]) for run in self._workspace.history.roots()]
+        jobs = [job for job in jobs if kind in ("", job["properties"]["jobType"])]
         jobs = [job for job in jobs if shown(job["properties"], request) and (not tag or _tagged(job["properties"]["tags"], tag))]
         if schedule:
             jobs = [job for job in jobs if self._schedules.get(job["name"]) == schedule]
@@ -132,9 +132,10 @@ class Jobs:
         run = self._workspace.history.run(name)
         if run["parentRunId"]:
             return resource(self._workspace, f"jobs/{name}", {}, run["createdUtc"]) | {"properties": None}
-        if run["runType"] != "azureml.PipelineRun":
-            raise not_found("Job", name)
         posted = self._submitted.get(name) or {"jobType": "Pipeline", "settings": {}, "jobs": {}, "inputs": {}, "outputs": {}}
+        if run["runType"] != "azureml.PipelineRun":
+            environment = f"{self._workspace.path}/environments/of-the-script/versions/1"
+            posted = {"jobType": "Command", "command": "python train.py", "environmentId": environment, "inputs": {}, "outputs": {}}
         studio = f"https://ml.azure.com/runs/{name}?wsid={self._workspace.path}&tid={TENANT}"
         none = {"port": None, "properties": None, "status": None, "errorMessage": None}
         services = {
