@@ -190,6 +190,8 @@ def table(view: View, count: int, columns: list[str]) -> None:
 
     def open_row() -> None:
         chosen = st.session_state[key]["selection"]
+        if chosen == marked["selection"]:  # what the page itself selected
+            return
         rows = [cell[0] for cell in chosen["cells"]] or chosen["rows"]
         change(row=str(first + rows[0] + 1) if rows else "")
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.scriptrunner_utils.script_run_context import RunLocation, ThreadState
 
 from pages import _errors
 from pages._text import displayable, truncate, visible
@@ -96,7 +98,9 @@ def _number(name: str) -> int | None:
 
 
 def change(**query: str) -> None:
-    """Put these into the URL; an empty value removes its name."""
+    """Put these into the URL; an empty value removes its name. In a callback only for a person who used the widget: see `_is_by_hand`."""
+    if not _is_by_hand():
+        return
     for name, value in query.items():
         if value:
             st.query_params[name] = value
@@ -104,8 +108,25 @@ def change(**query: str) -> None:
             st.query_params.pop(name, None)
 
 
+def _is_by_hand() -> bool:
+    """Whether a person used the widget of this callback: the browser asks for its fragment then, or for the page.
+
+    A fragment that refreshes itself, such as the one that tells which runs ended, sends what all widgets show, too. On a busy machine that
+    is what they showed before this page was last drawn, and Streamlit calls back for what differs: for the facets that an open row has
+    replaced, and for the line of a row that was closed.
+    """
+    context = get_script_run_ctx()
+    if context is None or context.fragment_ids_this_run is None:
+        return True
+    now = ThreadState.get()
+    return now.run_location is not RunLocation.CALLBACK or now.fragment_id in context.fragment_ids_this_run
+
+
 def set_filter(chosen: Filter, **others: str) -> None:
-    """Filter by this, back on the first page and with no row open."""
+    """Filter by this, back on the first page and with no row open. Where that is the filter already, nothing changes: a browser may tell of
+    a facet after the row was opened that took its place."""
+    if chosen.to_text() == st.query_params.get("filter", "") and all(st.query_params.get(name, "") == others[name] for name in others):
+        return
     change(filter=chosen.to_text(), page="", row="", **others)
 
 

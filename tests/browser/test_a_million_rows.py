@@ -84,6 +84,7 @@ def test_a_million_rows_are_filtered_paged_opened_and_downloaded(dashboard, page
     page.get_by_test_id("stDataFrame").first.click(position={"x": 120, "y": 300})
     opened = page.get_by_text(re.compile(r"Row 3,3\d\d of 3,333"))
     expect(opened).to_be_visible()
+    expect(page).to_have_url(re.compile(r"row=3\d\d\d\b"))
     place = int(re.search(r"Row 3,(\d+)", opened.inner_text())[1]) + 3000
     expect(page.get_by_test_id("stCode").first).to_have_text(name(owls[place - 1]))
     page.get_by_role("button", name="Previous", exact=True).click()
