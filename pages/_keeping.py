@@ -211,7 +211,7 @@ def actions(
     workspace: Workspace, listing: Listing[T], thing: T, *, register_again: Callable[[], None] | None = None, without: Sequence[str] = ()
 ) -> None:
     """The buttons of one thing: pin, note and tags, archive, rename, delete. `register_again` fills in the form for another name."""
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, gap="xsmall"):  # in one line also in a narrow window
         _one_by_one(workspace, listing, thing, register_again, without)
     show_error()
 

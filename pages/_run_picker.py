@@ -28,7 +28,7 @@ def search(offered: Sequence[Run], key: str) -> list[Run]:
         return list(offered)
     placeholder = f"Search all {counted(total, 'run')}"
     help_text = f"The list has the newest {MOST:,}. Search by name, id, model, dataset, script, note or tag."
-    text = st.text_input("Search", key=key, type="search", placeholder=placeholder, live="300ms", width=330, help=help_text)
+    text = st.text_input("Find a run", key=key, type="search", placeholder=placeholder, live="300ms", width=330, help=help_text)
     if not (text or "").strip():
         return list(offered)
     page = runs.search(RunQuery(text=text or "", archived=True, count=MOST))
