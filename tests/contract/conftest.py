@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 
 from services.cli.main import main
-from services.connection import SDKS
 
 PROJECT = Path(__file__).parents[2]
 ECHO = """
@@ -27,14 +26,6 @@ ECHO = """
     def run(mini_batch):
         return [f"{os.path.basename(path)}: {open(path).read().strip()}" for path in mini_batch]
 """
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A workspace by an SDK that isn't written yet does nothing."""
-    missing = {name for sdk, name in SDKS.items() if not (PROJECT / f"services/azure/sdk_{sdk}/parts.py").exists()}
-    for item in items:
-        if hasattr(item, "callspec") and missing & {str(value) for value in item.callspec.params.values()}:
-            item.add_marker(pytest.mark.skip("this SDK is not there yet"))
 
 
 @dataclass

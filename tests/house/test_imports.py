@@ -40,7 +40,7 @@ def loaded_by(statement: str) -> set[str]:
         "import services.local.runner",
         "import services.__main__",
         "import services.azure.workspace, services.azure.runs.runner",
-        OPEN_AN_AZURE_WORKSPACE.format(sdk="v1"),
+        *(OPEN_AN_AZURE_WORKSPACE.format(sdk=sdk) for sdk in ("v1", "v2")),
     ],
 )
 def test_opening_the_workspace_loads_nothing_heavy(statement):

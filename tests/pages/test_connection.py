@@ -51,7 +51,7 @@ def test_the_choice_of_an_sdk_says_which_is_supported(azure_form):
     assert v2.startswith("Supported by Microsoft.")
 
 
-@pytest.mark.parametrize(("sdk", "warned"), [("v1", True)])
+@pytest.mark.parametrize(("sdk", "warned"), [("v1", True), ("v2", False)])
 def test_an_open_workspace_names_its_sdk_and_its_end_of_support(open_page, home, sdk, warned):
     Connection("s", "g", "w", SignIn.DEVICE_CODE, sdk=sdk).remember(home)
     app = open_page("connection.py")

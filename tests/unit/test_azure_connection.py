@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
 
 import keyring
 import pytest
 from keyring.backend import KeyringBackend
 
 from services import connection as connections
+from services.azure.auth import session
 from services.azure.auth.session import prepare_environment
 from services.connection import Connection, SignIn, from_environment, read_config_json, remembered, secret_of, suggested
 from services.errors import SettingsError, WorkspaceUnavailable
@@ -205,3 +207,14 @@ def test_proxy_and_certificate_variables_are_set_in_both_spellings(surroundings,
     surroundings.setenv(also, "")  # taken away again with the test
     prepare_environment()
     assert os.environ[also] == "http://127.0.0.1:1"
+
+
+def test_standard_output_is_there_again_after_two_threads_kept_it_silent():
+    before, first, second = sys.stdout, session._SILENCE, session._SILENCE
+    first.__enter__()
+    second.__enter__()
+    first.__exit__()
+    assert sys.stdout is not before
+    second.__exit__()
+    assert sys.stdout is before
+    assert not sys.stdout.closed

@@ -9,7 +9,7 @@ import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, redirect_stdout
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
@@ -86,7 +86,7 @@ class Session(ABC, Generic[C]):
     @contextmanager
     def sdk_calls(self, what: str, field: str = "") -> Iterator[C]:
         """The open client, for calls of the SDK, whose errors are raised as ours: see `azure_errors` for `what` and `field`."""
-        with _silenced() if self._of_a_command else nullcontext(), self._throttle_notice(), azure_errors(what, field):
+        with _SILENCE if self._of_a_command else nullcontext(), self._throttle_notice(), azure_errors(what, field):
             try:
                 yield self.client
             except Exception as error:  # whatever class of the SDK: it is raised again
@@ -114,9 +114,30 @@ class Session(ABC, Generic[C]):
             return replace(self.connection, tokens=self._tokens())
 
 
+class _Silence:
+    """Nothing reaches standard output, whoever writes to it in this process. Threads may overlap: the first begins it, the last ends it."""
+
+    def __init__(self) -> None:
+        self._lock, self._open, self._stack = threading.Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._open:
+                self._stack.enter_context(_no_standard_output())
+            self._open += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._open -= 1
+            if not self._open:
+                self._stack.close()
+
+
+_SILENCE = _Silence()
+
+
 @contextmanager
-def _silenced() -> Iterator[None]:
-    """Nothing reaches standard output, whoever writes to it in this process."""
+def _no_standard_output() -> Iterator[None]:
     sys.stdout.flush()
     stdout = os.dup(1)
     with open(os.devnull, "w", encoding="utf-8") as devnull:

@@ -46,14 +46,14 @@ class Models:
     ) -> Model:
         """Into a folder named by the content, so that an upload that broke off is continued. `models.create_or_update` could upload too: it
         shows no progress, and where one file of a folder fails it never ends."""
-        from azure.ai.ml.constants import AssetTypes
-        from azure.ai.ml.entities import Model as SdkModel
-
         is_mlflow = (path / "MLmodel").is_file()
         called = re.sub(r"[^\w-]" if is_mlflow else r"[^\w. ()-]", "_", path.name)  # it is in an address; of MLflow's without a dot
         folder = f"batch-scoring-studio/models/{checked(name, 'name')}/{properties[model_properties.SHA256][:16]}"
         files = {f"{folder}/{called}" + (f"/{below}" if path.is_dir() else ""): Path(file) for below, file, _ in file_tree.files_of(path)}
         with self._session.sdk_calls(f"Model {name} was not registered", "name") as client:
+            from azure.ai.ml.constants import AssetTypes
+            from azure.ai.ml.entities import Model as SdkModel
+
             here = store(self._session)
             upload(here.blobs(), folder, files, progress)
             registered = client.models.create_or_update(
