@@ -172,6 +172,15 @@ def test_jobs_that_v1_started_are_listed_with_their_steps(ml, ws, pipeline, fini
     assert [step.display_name for step in ml.jobs.list(parent_job_name=run.id)] == ["score"]
 
 
+def test_a_run_that_v1_started_is_canceled_by_v2(ml, ws, pipeline, finish_azure):
+    from azureml.core import Experiment
+
+    run = Experiment(ws, "exp").submit(pipeline("import time\ndef run(b):\n    time.sleep(600)\n"))
+    finish_azure(run, until=lambda run: run.get_status() == "Running")
+    ml.jobs.begin_cancel(run.id).result()
+    assert run.get_status() == "Canceled"
+
+
 def test_a_job_needs_a_token_for_machine_learning_as_well(ml, azure, job, submit):
     import requests
 

@@ -26,7 +26,8 @@ def main() -> None:
         print(f"The workspace is {service.workspace}. In another terminal, in {PROJECT}, open the dashboard on it:\n")
         print(f"env {variables} \\\n    .venv/bin/python app.py\n")
         print("Its Connection page is filled in then: sign in as a service principal. Or, with the same variables, the command line:\n")
-        print("    .venv/bin/python -m services --workspace azure model list\n")
+        print("    .venv/bin/python -m services --workspace azure model list")
+        print("    .venv/bin/python -m services --workspace azure-v2 model list\n")
         print("Models, datasets, clusters and runs are the stand-in’s: nothing reaches Azure. Ctrl-C ends it.", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()

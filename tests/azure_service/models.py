@@ -46,6 +46,10 @@ class Models:
         """Newest first."""
         return sorted(self._models.values(), key=lambda model: model["createdTime"], reverse=True)
 
+    def versions_of(self, name: str) -> list[dict[str, Any]]:
+        """Oldest first; none for an unknown name."""
+        return [model for model in list(self._models.values()) if model["name"] == name]
+
     def prefixes(self, model: dict[str, Any]) -> list[str]:
         """What its asset points to: names of artifacts or of folders of these."""
         return [artifact["prefix"].rstrip("/") for artifact in self._assets[model["url"].rpartition("/")[2]]["artifacts"]]

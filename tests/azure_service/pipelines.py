@@ -187,11 +187,16 @@ class Pipelines:
         self._run(run_id)
         if self._workspace.history.run(run_id)["status"] in ENDED:
             raise Refusal(400, "UserError", f"Pipeline run {run_id} has ended.")
+        self.stop_run(run_id)
+        return Reply(b"", 200)
+
+    def stop_run(self, run_id: str) -> None:
+        """Ask for the end of one, submitted or not."""
+        self._run(run_id)
         if run_id in self._executions:
             self._executions[run_id].cancel()
         else:
             self._workspace.history.set_status(run_id, "Canceled")
-        return Reply(b"", 200)
 
     @route("GET", "/pipelines/v1.0{ws}/PipelineRuns/{run_id}/Graph/AllNodes/StatusCode")
     def all_status_codes(self, request: Request, run_id: str) -> dict[str, str]:

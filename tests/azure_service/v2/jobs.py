@@ -120,9 +120,10 @@ class Jobs:
         run = self._workspace.history.run(name)
         if run["status"] in ENDED:
             raise Refusal(400, "UserError", f"The job {name} has ended: its status is {run['status']}.")
-        if name not in self._executions:
-            raise Refusal(400, "UserError", f"The stand-in can't cancel {name} by SDK v2.")
-        self.cancel(name)
+        if self.has(name):
+            self.cancel(name)
+        else:
+            self._workspace.pipelines.stop_run(name)
         within = self._workspace.path.split("/resourceGroups")[0]
         operation = f"jc:{self._workspace.id}:{name}"
         place = f"https://{request.host}{within}/providers/{PROVIDER}/locations/{REGION}/mfeOperationResults/{operation}"

@@ -20,7 +20,7 @@ class Models(Versioned):
         return list(dict.fromkeys(model["name"] for model in self._workspace.models.all()))
 
     def versions(self, name: str) -> dict[str, dict[str, Any]]:
-        models = sorted((m for m in self._workspace.models.all() if m["name"] == name), key=lambda model: model["createdTime"])
+        models = self._workspace.models.versions_of(name)
         return {str(model["version"]): {"properties": self._properties(model), "created": model["createdTime"]} for model in models}
 
     def _properties(self, model: dict[str, Any]) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class Models(Versioned):
         return [f"LocalUpload/{container}/{folder[len(base) :].strip('/')}"]
 
     def change(self, name: str, version: str, properties: dict[str, Any]) -> None:
-        model = next(m for m in self._workspace.models.all() if (m["name"], str(m["version"])) == (name, version))
+        model = next(model for model in self._workspace.models.versions_of(name) if str(model["version"]) == version)
         known = self._properties(model)
         if properties.get("modelUri") not in (None, known["modelUri"]):
             raise Refusal(400, "UserError", "Asset paths cannot be updated.")
