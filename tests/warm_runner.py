@@ -1,7 +1,7 @@
-"""Runners of runs on Azure ML that need not import the SDK each: its two thousand modules take longer than a short run.
+"""Runners of runs on Azure ML that need not import an SDK each: its two thousand modules take longer than a short run.
 
 `python -IS warm_runner.py SOCKET -m MODULE HOME RUN_ID` stands for `python -m MODULE HOME RUN_ID`. It hands its streams, folder, variables
-and arguments to a process that `serve` forks off one which has imported the SDK, and lasts as long as that: where it is killed, so is the
+and arguments to a process that `serve` forks off one which has imported both SDKs, and lasts as long as that: where it is killed, so is the
 other. Other modules than the runner's are executed as ever.
 """
 
@@ -31,7 +31,7 @@ def ask(path: str, arguments: list[str]) -> int:
 
 
 def serve(path: str) -> None:
-    """Fork a process for each that asks, until standard input ends. The SDK is imported when the first one does."""
+    """Fork a process for each that asks, until standard input ends. The SDKs are imported when the first one does."""
     import gc
     import select
 
@@ -43,6 +43,8 @@ def serve(path: str) -> None:
         print("listening", flush=True)
         while select.select([listening, sys.stdin], [], [])[0] == [listening]:
             asking, _ = listening.accept()
+            import azure.ai.ml
+            import azure.storage.blob  # noqa: F401
             import azureml.pipeline.steps  # noqa: F401
 
             import services.azure.runs.runner  # noqa: F401

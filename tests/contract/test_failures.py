@@ -8,6 +8,8 @@ from services.settings import ParallelRunSettings
 from services.workspaces import WORKSPACES, open_workspace
 from tests.failing_scripts import FILES, LOGS_A_WARNING, NAME_THE_ITEM, PRINTS_A_TRACEBACK, one_after_another
 
+one_sdk = pytest.mark.parametrize("workspace", ["local", "azure"], indirect=True)
+"""For what is answered on this machine: there one of the SDKs is like the other."""
 RAISED = "ValueError: no header in 0003.csv (script.py, line 5)"
 RAISES = """
 import os
@@ -64,6 +66,7 @@ def test_failing_scripts_give_the_same_causes_at_the_same_items(workspace, run):
     assert [(row["File"], row["Error"]) for row in rows] == list(causes.items())
 
 
+@one_sdk
 def test_a_printed_traceback_is_the_cause_of_the_item_of_its_mini_batch(workspace, run):
     ended = run(PRINTS_A_TRACEBACK.source)  # by itself: it names no item, so that what others say would count on Azure ML
     assert (ended.status, ended.items_succeeded, ended.items_failed) == (RunStatus.COMPLETED, FILES - 2, 2)

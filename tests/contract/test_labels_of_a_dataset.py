@@ -16,6 +16,8 @@ from services.workspace import Workspace
 from services.workspaces import WORKSPACES, open_workspace
 from tests.azure_service.fixtures import led_to
 
+one_sdk = pytest.mark.parametrize("workspace", ["local", "azure"], indirect=True)
+"""For what is answered on this machine: there one of the SDKs is like the other."""
 SCRIPT = """
     import os
     def run(mini_batch):
@@ -51,7 +53,7 @@ def scored_homes() -> dict[str, Path]:
     return {}
 
 
-@pytest.fixture(params=WORKSPACES)
+@pytest.fixture(params=["local", "azure"])  # of a run that ended: there one of the SDKs is like the other
 def scored(request, scored_homes, tmp_path_factory, tmp_path, finish) -> Iterator[Workspace]:
     """A workspace of the test's own, with a run over dataset `d` of eight files. What is changed there is on this machine only."""
     with ExitStack() as stack:
@@ -94,6 +96,7 @@ def test_labels_of_files_hold_for_later_versions_too(workspace, csv_folder, trut
         workspace.find_labels(["d:1"], added.id)
 
 
+@one_sdk
 def test_labels_given_last_come_first_and_the_same_are_kept_once(workspace, csv_folder, truth, tmp_path):
     workspace.register_dataset("d", csv_folder(6))
     other = tmp_path / "other.csv"
@@ -136,6 +139,7 @@ def test_a_column_is_read_below_a_header_of_two_lines(home, tmp_path):
     assert [workspace.add_labels("t", column=column).count for column in ("first\nsecond", "churned")] == [2, 2]
 
 
+@one_sdk
 def test_a_column_that_is_not_there_is_rejected_at_its_field(workspace, table, csv_folder):
     workspace.register_dataset("d", csv_folder(2))
     workspace.register_dataset("t", table, type="tabular")

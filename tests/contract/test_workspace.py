@@ -22,6 +22,9 @@ from services.workspace import Capability, Workspace
 from services.workspaces import WORKSPACES, open_workspace
 from tests.azure_service.fixtures import led_to
 
+one_sdk = pytest.mark.parametrize("workspace", ["local", "azure"], indirect=True)
+"""For what is answered on this machine: there one of the SDKs is like the other."""
+of_one_sdk = pytest.mark.parametrize("completed", ["local", "azure"], indirect=True)
 SCRIPT = "import os\ndef run(mini_batch): return [os.path.basename(path) + ': 1' for path in mini_batch]"
 
 
@@ -295,6 +298,7 @@ def test_a_run_scores_every_file_once(completed):
     assert [(row["File"], row["Prediction"]) for row in rows] == [(f"{i:04}.csv", "1") for i in range(6)]
 
 
+@of_one_sdk
 def test_a_table_of_an_earlier_version_is_made_again(completed):
     workspace, run, _ = completed
     path = workspace.runs.predictions(run.id).path
@@ -322,6 +326,7 @@ def test_a_run_leads_to_what_went_into_it(completed, model_file):
     assert provenance.packages["numpy"]
 
 
+@of_one_sdk
 def test_a_run_keeps_its_script_as_it_was(completed):
     workspace, run, _ = completed
     kept = workspace.runs.kept_script(run.id)
@@ -340,6 +345,7 @@ def test_a_run_tells_how_it_went_over_time(completed):
     assert bool(told.unknown) == (workspace.remote is not None)
 
 
+@of_one_sdk
 def test_a_mini_batch_is_known_by_its_number(completed):
     workspace, run, _ = completed
     detail = workspace.runs.mini_batch(run.id, 1)
@@ -350,12 +356,14 @@ def test_a_mini_batch_is_known_by_its_number(completed):
         workspace.runs.mini_batch(run.id, 3)
 
 
+@of_one_sdk
 def test_runs_that_ended_after_a_moment_are_told(completed):
     workspace, run, _ = completed
     assert [ended.id for ended in workspace.runs.ended_since(run.ended_at - timedelta(seconds=1))] == [run.id]
     assert workspace.runs.ended_since(run.ended_at) == []
 
 
+@of_one_sdk
 def test_a_row_keeps_its_annotation(completed):
     workspace, run, _ = completed
     row = workspace.runs.predictions(run.id).page().to_pylist()[3]
@@ -429,6 +437,7 @@ def test_an_invalid_request_is_rejected_before_submission(workspace, request_for
     assert workspace.runs.latest() == []
 
 
+@one_sdk
 def test_an_unknown_run_is_not_found_by_its_id(workspace):
     verbs = ("get", "cancel", "resume", "logs", "output", "predictions", "failures", "environment", "provenance", "search_logs", "activity")
     for verb in verbs:
@@ -460,17 +469,20 @@ def test_code_is_used_only_once_approved_and_scores_every_row_once(workspace, ta
     ]
 
 
+@one_sdk
 def test_the_built_in_script_is_offered_first_and_needs_no_approval(workspace):
     first = workspace.scripts.all()[0]
     assert (first.name, first.origin, first.approved) == ("batch_scoring_script.py", "built-in", True)
 
 
+@one_sdk
 def test_an_uploaded_script_with_an_invalid_name_is_rejected(workspace):
     for name in ("../evil.py", "/etc/evil.py", "script.txt", "", "a/b.py"):
         with pytest.raises(IntakeError):
             workspace.scripts.add(name, SCRIPT.encode())
 
 
+@one_sdk
 def test_files_left_in_the_staging_folder_are_removed(workspace):
     with staging_folder(workspace.home) as folder:
         (folder / "left.csv").write_text("1")

@@ -42,9 +42,9 @@ class Environments:
 
     def _create(self, name: str, conda: Any) -> Environment:
         """The SDK takes the newest version again where it has this content, else the next."""
-        from azure.ai.ml.entities import Environment as SdkEnvironment
-
         with self._session.sdk_calls(f"Environment {name} was not registered", "name") as client:
+            from azure.ai.ml.entities import Environment as SdkEnvironment
+
             made = SdkEnvironment(name=checked(name, "name"), image=IMAGE, conda_file=conda)
             return noun(client.environments.create_or_update(made))
 

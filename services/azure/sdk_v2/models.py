@@ -120,10 +120,10 @@ class Models:
             return sorted(blobs_at(self._session, _artifacts(checked(run_id, "run"), ""))[1])
 
     def register_from_run(self, name: str, experiment: str, run_id: str, path: str, *, description: str, tags: Mapping[str, str]) -> Model:
-        from azure.ai.ml.entities import Model as SdkModel
-
         path = str(downloads.relative_path(path.strip("/")))
         with self._session.sdk_calls(f"Model {name} was not registered from run {run_id}", "path") as client:
+            from azure.ai.ml.entities import Model as SdkModel
+
             if not blobs_at(self._session, _artifacts(checked(run_id, "run"), path))[1]:
                 raise SettingsError("path", f"run {run_id} has no file or folder {path}", "Choose one of its outputs.")
             place = f"azureml://jobs/{run_id}/outputs/artifacts/paths/{path}"

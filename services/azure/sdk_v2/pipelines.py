@@ -62,15 +62,15 @@ class Pipelines:
 
     def publish(self, plan: RunPlan, job_id: str, name: str, description: str) -> PublishedPipeline:
         """An endpoint's name is 3 to 32 letters and digits, and the region's: it begins with the pipeline's."""
-        from azure.ai.ml import load_component
-        from azure.ai.ml.entities import BatchEndpoint, PipelineComponentBatchDeployment
-
         stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:20].rstrip("-")
         place = self._session.connection.location
         endpoint_name = (
             f"{stem if stem[:1].isalpha() else 'p' + stem}-{hashlib.sha256(f'{place} {job_id} {name}'.encode()).hexdigest()[:8]}"
         )
         with self._session.sdk_calls(f"The pipeline {name} can't be published", "name") as client, tempfile.TemporaryDirectory() as folder:
+            from azure.ai.ml import load_component
+            from azure.ai.ml.entities import BatchEndpoint, PipelineComponentBatchDeployment
+
             document = component_document(
                 self._jobs.document(plan, Path(folder)), plan.request, component_name(endpoint_name), tabular=plan.tabular
             )
@@ -115,9 +115,9 @@ class Pipelines:
 
     def schedule(self, pipeline_id: str, name: str, experiment: str, recurrence: Recurrence, parameters: Mapping[str, Any]) -> Schedule:
         """The job is copied into it: a pipeline that is disabled later is run on."""
-        from azure.ai.ml.entities import JobSchedule
-
         with self._session.sdk_calls(f"The schedule {name} can't be made", "name") as client:
+            from azure.ai.ml.entities import JobSchedule
+
             compute = client.batch_endpoints.get(checked(pipeline_id, "pipeline")).tags.get("compute", "")
             job = self._jobs.of_published(pipeline_id, parameters, compute, display_name=name, experiment_name=experiment)
             stem = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-_")[:40]
