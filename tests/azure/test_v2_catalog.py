@@ -16,13 +16,15 @@ import yaml
 
 from services import PROJECT_ROOT
 from services.azure.auth.token_relay import TokenReceiver
-from services.azure.catalog import downloads, uploads
+from services.azure.catalog import uploads
 from services.azure.catalog.datasets import Datasets as SharedDatasets
 from services.azure.catalog.model_properties import properties_of
 from services.azure.sdk import Image, Sdk
 from services.azure.sdk_v2.computes import Computes
-from services.azure.sdk_v2.datasets import Datasets, job_input, mltable
+from services.azure.sdk_v2.datasets import Datasets, mltable
 from services.azure.sdk_v2.environments import Environments
+from services.azure.sdk_v2.history import History
+from services.azure.sdk_v2.jobs import Jobs
 from services.azure.sdk_v2.models import Models
 from services.azure.sdk_v2.session import Session
 from services.azure.sdk_v2.storage import blobs_at, store
@@ -125,6 +127,8 @@ def test_a_command_prints_nothing_of_the_sdk_s_own(azure, tmp_path):
 import sys
 from pathlib import Path
 from services.azure.sdk_v2.computes import Computes
+from services.azure.sdk_v2.history import History
+from services.azure.sdk_v2.jobs import Jobs
 from services.azure.sdk_v2.models import Models
 from services.azure.sdk_v2.session import Session
 from services.connection import from_environment
@@ -257,8 +261,8 @@ def test_the_same_content_is_sent_once_and_is_another_version(models, model_fold
 
 
 def test_an_upload_shows_its_progress_to_the_end(models, tmp_path, monkeypatch):
-    monkeypatch.setattr(downloads, "CHUNK_BYTES", 40_000)
     monkeypatch.setattr(uploads, "CHUNK_BYTES", 40_000)
+    monkeypatch.setattr(uploads, "_PART_BYTES", 80_000)
     (tmp_path / "m.bin").write_bytes(os.urandom(100_000))
     seen = []
     register(models, tmp_path / "m.bin", progress=lambda here, of: seen.append((here, of)))
@@ -266,8 +270,8 @@ def test_an_upload_shows_its_progress_to_the_end(models, tmp_path, monkeypatch):
 
 
 def test_an_upload_that_broke_off_goes_on_where_it_was(models, tmp_path, azure, monkeypatch):
-    monkeypatch.setattr(downloads, "CHUNK_BYTES", 40_000)
     monkeypatch.setattr(uploads, "CHUNK_BYTES", 40_000)
+    monkeypatch.setattr(uploads, "_PART_BYTES", 80_000)
     (tmp_path / "m.bin").write_bytes(os.urandom(200_000))
     azure.service.fault("PUT *comp=blocklist*", status=403)
     with pytest.raises(StudioError):
@@ -691,13 +695,17 @@ def test_what_lies_in_a_datastore_is_registered_where_it_is(shared, add, place, 
         add(f"{place}/none")
 
 
+def input_of(session: Session, dataset: Any) -> Any:
+    """As a run gets it."""
+    return Jobs(session, Datasets(session), History(session))._data(dataset.reference, tabular=isinstance(dataset, TabularDataset))
+
+
 def test_a_dataset_that_sdk_v1_registered_here_is_known_and_used(shared, azure, tmp_path, csv_folder, ml):
     by_v1 = AzureWorkspace(from_environment(tmp_path), tmp_path / "v1", blocking=True).register_dataset("v1", csv_folder(3))
     (listed,) = shared.all()
     assert (listed.reference, listed.file_count, listed.root, listed.type) == ("v1:1", 3, by_v1.root, "file")
     assert list(shared.changes(listed)) == []
-    given = job_input(shared._session, listed)
-    assert (given.type, given.mode, given.path) == ("mltable", "eval_mount", "azureml:v1:1")
+    assert input_of(shared._session, listed) == {"type": "mltable", "path": "azureml:v1:1", "mode": "eval_mount"}
 
 
 def test_a_dataset_of_sdk_v1_whose_files_nobody_tells_is_listed_as_a_table(shared, ws, rows):
@@ -710,9 +718,9 @@ def test_a_dataset_of_sdk_v1_whose_files_nobody_tells_is_listed_as_a_table(share
 def test_each_kind_of_dataset_is_an_input_of_its_own(session, datasets, place):
     files, table = put(datasets, place), put(datasets, place, "t", TABLE)
     one, some = put(datasets, f"{place}/a b.csv", "one"), put(datasets, f"{place}/*", "some")
-    given = [job_input(session, noun(one)) for one in (files, one, some)]
-    given.append(job_input(session, noun(table, TabularDataset, format="csv", columns=())))
-    assert [(one.type, one.mode) for one in given] == [
+    given = [input_of(session, noun(one)) for one in (files, one, some)]
+    given.append(input_of(session, noun(table, TabularDataset, format="csv", columns=())))
+    assert [(one["type"], one["mode"]) for one in given] == [
         ("uri_folder", "ro_mount"), ("uri_file", "ro_mount"), ("mltable", "eval_mount"), ("mltable", "direct")
     ]  # fmt: skip
 

@@ -10,6 +10,7 @@ import base64
 import errno
 import hashlib
 import os
+import re
 import shutil
 import threading
 from collections.abc import Mapping
@@ -17,14 +18,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from services import formats
 from services.azure.sdk import Progress
+from services.domain import DatasetFile
 from services.errors import IntakeError, WorkspaceUnavailable
+from services.intake.datasets import glob_pattern
 
+WILDCARD = re.compile(r"[*?]")
+"""What tells a pattern from a path."""
 CHUNK_BYTES = 4 << 20
 """What the SDK's own blob client asks for at a time."""
 _PARALLEL_DOWNLOADS = 4
+_HTTP_SECONDS = 60
 _FROM_START = "The next download starts from its beginning."
 
 
@@ -33,6 +40,24 @@ def blobs_below(container: Any, prefix: str) -> list[Any]:
     blobs = list(container.list_blobs(name_starts_with=prefix))
     folders = {str(parent) for blob in blobs for parent in Path(blob.name).parents}
     return [blob for blob in blobs if blob.size or blob.name not in folders]
+
+
+def blobs_by_path(container: Any, path: str) -> dict[str, Any]:
+    """The blobs of a container that are at a path, by their paths below its folder: of one file, below that file's folder; of a pattern,
+    below the last folder before it. {} where there is nothing."""
+    if not (wildcard := WILDCARD.search(path)):
+        name = path.rpartition("/")[2]
+        if name and (only := [blob for blob in container.list_blobs(name_starts_with=path) if blob.name == path and blob.size]):
+            return {name: only[0]}
+        return _below(container, path)
+    folder, _, _ = path[: wildcard.start()].rpartition("/")
+    pattern = glob_pattern(path[len(folder) :].lstrip("/"))
+    return {name: blob for name, blob in _below(container, folder).items() if pattern.fullmatch(name)}
+
+
+def _below(container: Any, folder: str) -> dict[str, Any]:
+    prefix = folder.rstrip("/") + "/" if folder else ""
+    return {blob.name.removeprefix(prefix): blob for blob in blobs_below(container, prefix)}
 
 
 def fetch(container: Any, wanted: Mapping[Path, Any], progress: Progress) -> None:
@@ -128,6 +153,29 @@ def _incomplete_path(target: Path, blob: Any) -> Path:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
+
+
+def file_on_the_web(address: str) -> DatasetFile:
+    """Raises what requests raises."""
+    import requests
+
+    answer = requests.head(address, allow_redirects=True, timeout=_HTTP_SECONDS)
+    answer.raise_for_status()
+    return DatasetFile(_name_on_the_web(address), int(answer.headers.get("Content-Length", 0)), 0)
+
+
+def fetch_from_the_web(address: str, folder: Path) -> None:
+    """Into `folder`, by its name. Raises what requests raises, also where it does not arrive whole."""
+    import requests
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with requests.get(address, stream=True, timeout=_HTTP_SECONDS) as answer, open(folder / _name_on_the_web(address), "wb") as file:
+        answer.raise_for_status()
+        file.writelines(answer.iter_content(CHUNK_BYTES))
+
+
+def _name_on_the_web(address: str) -> str:
+    return re.sub(r"[\\/\0]", "_", unquote(urlsplit(address).path.rstrip("/").rpartition("/")[2])) or "file"
 
 
 def relative_path(name: str) -> PurePosixPath:

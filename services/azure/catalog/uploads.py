@@ -28,8 +28,9 @@ from services.storage import file_tree
 _MAX_BLOCKS = 50_000
 """That a blob may have."""
 _PART_FILES, _PART_BYTES = 500, 64_000_000
-_PARALLEL_UPLOADS = 4
+_PARALLEL_CALLS = 4
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 def put_blob(blob: Any, content: BinaryIO, size: int, arrived: Callable[[int], None]) -> None:
@@ -55,11 +56,15 @@ def put_blob(blob: Any, content: BinaryIO, size: int, arrived: Callable[[int], N
     blob.commit_block_list(blocks)
 
 
-def in_parallel(upload: Callable[[T], object], things: Iterable[T]) -> None:
-    """Call `upload` for each, some at a time, in the context of the caller. Raises what the first of them raises."""
-    with ThreadPoolExecutor(_PARALLEL_UPLOADS, thread_name_prefix="upload") as pool:
-        for future in [pool.submit(copy_context().run, upload, thing) for thing in things]:
-            future.result()
+def in_parallel(function: Callable[[T], R], things: Iterable[T]) -> list[R]:
+    """What it returns of each, some at a time, in the context of the caller. Raises what the first of them raises; those that did not
+    begin yet are left out then."""
+    with ThreadPoolExecutor(_PARALLEL_CALLS, thread_name_prefix="azure-call") as pool:
+        futures = [pool.submit(copy_context().run, function, thing) for thing in things]
+        try:
+            return [future.result() for future in futures]
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def upload_files(base: Path, files: list[DatasetFile], store: Store, target: str, staging: Path, progress: Progress) -> None:
@@ -73,7 +78,7 @@ def upload_files(base: Path, files: list[DatasetFile], store: Store, target: str
     def upload_part(part: list[DatasetFile]) -> None:
         nonlocal uploaded
         for file in missing(part):
-            _link(base / file.path, staging / "part" / file.path)
+            link(base / file.path, staging / "part" / file.path)
         store.upload(staging / "part", target, overwrite=bool(uploaded))
         shutil.rmtree(staging / "part")
         uploaded = store.sizes_below(target)
@@ -129,7 +134,8 @@ def content_of(base: Path, files: list[DatasetFile]) -> str:
     return digest.hexdigest()
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
+    """A file under another name, without a copy where the file system has links. Raises OSError."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source.resolve(), target)

@@ -6,8 +6,9 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from services.azure.catalog.uploads import in_parallel
 from services.azure.sdk import Cluster, Quotas
-from services.azure.sdk_v2.session import Session, checked, in_parallel, word
+from services.azure.sdk_v2.session import Session, checked, word
 from services.remote import SERVERLESS, ComputeTarget, Datastore
 
 if TYPE_CHECKING:

@@ -10,23 +10,22 @@ import csv
 import hashlib
 import json
 import logging
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from services import log
 from services.azure.catalog import downloads
 from services.azure.catalog.datasets import DATASTORE_PATH, TAG
+from services.azure.catalog.uploads import in_parallel
 from services.azure.sdk import DatasetVersion, ReadsOtherwise
-from services.azure.sdk_v2.session import Session, changed, checked, created_at, has_number, in_parallel, number_of, parsed
-from services.azure.sdk_v2.storage import WILDCARD, Store, blobs_at, store
+from services.azure.sdk_v2.session import Session, changed, checked, created_at, has_number, number_of, parsed
+from services.azure.sdk_v2.storage import Store, blobs_at, store
 from services.domain import Dataset, DatasetFile
-from services.errors import NotFound, SettingsError, WorkspaceUnavailable
+from services.errors import NotFound, SettingsError
 from services.intake.tabular import CSV, PARQUET, Table
 from services.intake.yaml_files import parse_yaml
 from services.storage import file_tree
@@ -39,7 +38,6 @@ logger = logging.getLogger(__name__)
 _TYPES = {"int64": "int", "float64": "float", "bool": "boolean", "object": "boolean"}
 """MLTable's, by pandas's; any other is `string`."""
 _FORMATS = {"read_delimited": CSV, "read_parquet": PARQUET}
-_HTTP_SECONDS = 60
 
 
 class Datasets:
@@ -100,7 +98,7 @@ class Datasets:
 
     def files_at(self, place: str) -> list[DatasetFile]:
         if not place.startswith("azureml"):
-            return [_file_on_the_web(place)]
+            return [downloads.file_on_the_web(place)]
         if not DATASTORE_PATH.fullmatch(place):
             raise SettingsError("path", f"“{place}” is not a path in a datastore", "Write azureml://datastores/NAME/paths/PATH.")
         blobs = blobs_at(self._session, place)[1]
@@ -108,7 +106,7 @@ class Datasets:
 
     def download(self, dataset: Dataset, folder: Path, number: int | None = None) -> None:
         if not dataset.root.startswith("azureml"):
-            _download_from_the_web(dataset.root, folder)
+            downloads.fetch_from_the_web(dataset.root, folder)
             return
         container, blobs = blobs_at(self._session, dataset.root)
         wanted = sorted(blobs.items())[slice(number, None if number is None else number + 1)]
@@ -169,7 +167,7 @@ class Datasets:
         """What an MLTable file calls it: `file`, `folder` or `pattern`."""
         if not place.startswith("azureml"):
             return "file"
-        if WILDCARD.search(place):
+        if downloads.WILDCARD.search(place):
             return "pattern"
         blobs = blobs_at(self._session, place)[1]
         return "file" if len(blobs) == 1 and place.endswith("/" + next(iter(blobs.values())).name) else "folder"
@@ -234,31 +232,3 @@ def _short(place: str) -> str:
     """Without the workspace, and without the slash at the end of a folder."""
     match = DATASTORE_PATH.fullmatch(place)
     return f"azureml://datastores/{match[1]}/paths/{match[2]}".rstrip("/") if match else place
-
-
-# ---- on the web --------------------------------------------------------------------------------------------------------------------------
-
-
-def _file_on_the_web(address: str) -> DatasetFile:
-    import requests
-
-    answer = requests.head(address, allow_redirects=True, timeout=_HTTP_SECONDS)
-    answer.raise_for_status()
-    return DatasetFile(_name_on_the_web(address), int(answer.headers.get("Content-Length", 0)), 0)
-
-
-def _download_from_the_web(address: str, folder: Path) -> None:
-    import requests
-
-    target, size = folder / _name_on_the_web(address), 0
-    folder.mkdir(parents=True, exist_ok=True)
-    with requests.get(address, stream=True, timeout=_HTTP_SECONDS) as answer, open(target, "wb") as file:
-        answer.raise_for_status()
-        for chunk in answer.iter_content(downloads.CHUNK_BYTES):
-            size += file.write(chunk)
-    if size < int(answer.headers.get("Content-Length", 0)):
-        raise WorkspaceUnavailable(f"{address} did not arrive whole.", "Try again.")
-
-
-def _name_on_the_web(address: str) -> str:
-    return re.sub(r"[\\/\0]", "_", unquote(urlsplit(address).path.rstrip("/").rpartition("/")[2])) or "file"

@@ -10,8 +10,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from services.azure.catalog.environments import packages_of
+from services.azure.catalog.uploads import in_parallel
 from services.azure.sdk import Image
-from services.azure.sdk_v2.session import Session, checked, created_at, in_parallel, number_of
+from services.azure.sdk_v2.session import Session, checked, created_at, number_of
 from services.domain import Environment, utc_now
 
 if TYPE_CHECKING:

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from services.azure.auth import session, throttling
+from services.azure.auth.credentials import Credential, credential
 from services.azure.auth.sdk_errors import WHERE_IT_IS, message_of, parse_time
-from services.azure.auth.session import credential_of_a_person, without_garbage_collection
-from services.connection import Connection, SignIn
+from services.azure.auth.session import without_garbage_collection
 from services.domain import parse_reference
-from services.errors import NotFound, SettingsError, WorkspaceUnavailable
+from services.errors import NotFound, SettingsError
 from services.file_names import short
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
-    from azure.core.credentials import AccessToken, TokenCredential
 
-T = TypeVar("T")
-R = TypeVar("R")
 
 AUDIENCES = ("https://management.azure.com", "https://ml.azure.com")
 """What the SDK asks tokens for. The second is for submitting: the SDK checks that it is the token's audience."""
@@ -34,7 +27,6 @@ CONNECT_SECONDS, READ_SECONDS = 30, 120  # the SDK's own: five minutes each
 _THEIR_OWN = r"(azure|msrest|marshmallow|msal|opentelemetry)(\.|$)"
 """The modules whose deprecation warnings nobody here can fix."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
-_PARALLEL_CALLS = 8
 
 
 class Session(session.Session["MLClient"]):
@@ -50,7 +42,7 @@ class Session(session.Session["MLClient"]):
             from azure.core.exceptions import ResourceNotFoundError
 
         logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)  # it and those below write to standard error by themselves
-        self.credential = Credential(credential(place, self._notify))
+        self.credential = Credential(credential(place, self._notify), AUDIENCES)
         client = MLClient(
             self.credential,
             place.subscription_id,
@@ -75,54 +67,6 @@ class Session(session.Session["MLClient"]):
     def region(self) -> str:
         with self.sdk_calls("You are not signed in"):
             return self._region
-
-
-def credential(connection: Connection, notify: Callable[[str], None]) -> TokenCredential:
-    """azure-identity's for this way of signing in, or the tokens that were relayed. `notify` gets what the person has to do. Raises
-    WorkspaceUnavailable."""
-    from azure.identity import ClientSecretCredential, ManagedIdentityCredential
-
-    if connection.tokens:
-        return _Relayed(connection.tokens)
-    if connection.sign_in is SignIn.SERVICE_PRINCIPAL:
-        principal = connection.with_secret()
-        if not principal.secret:
-            text = f"There is no secret for the service principal {principal.client_id}."
-            raise WorkspaceUnavailable(text, "Give it on the Connection page, or set AZURE_CLIENT_SECRET.")
-        return ClientSecretCredential(principal.tenant_id, principal.client_id, principal.secret)
-    if connection.sign_in is SignIn.MANAGED_IDENTITY:
-        return ManagedIdentityCredential(**{"client_id": connection.client_id} if connection.client_id else {})
-    return credential_of_a_person(connection, notify)  # type: ignore[no-any-return]
-
-
-class Credential:
-    """Another one, which notes what it is asked for: where storage signs in by identity, a runner needs that too."""
-
-    def __init__(self, inner: TokenCredential) -> None:
-        self._inner = inner
-        self.audiences = set(AUDIENCES)
-
-    def get_token(self, *scopes: str, **more: Any) -> AccessToken:
-        token = self._inner.get_token(*scopes, **more)
-        self.audiences |= {scope.removesuffix("/.default") for scope in scopes}
-        return token
-
-
-class _Relayed:
-    """Of access tokens by audience, which may be replaced meanwhile."""
-
-    def __init__(self, tokens: Mapping[str, str]) -> None:
-        self._tokens = tokens
-
-    def get_token(self, *scopes: str, **_more: Any) -> AccessToken:
-        from azure.core.credentials import AccessToken
-        from azure.core.exceptions import ClientAuthenticationError
-
-        audience = scopes[0].removesuffix("/.default")
-        if not (text := self._tokens.get(audience)):
-            raise ClientAuthenticationError(f"The run was given no access token for {audience}.")
-        claims = text.split(".")[1]
-        return AccessToken(text, int(json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"]))
 
 
 def _refuse_unwanted(request: Any) -> None:
@@ -155,16 +99,6 @@ def parsed(reference: str, noun: str) -> tuple[str, str]:
     """Name and version of a reference `name:version`, as they may become part of an address. Raises SettingsError on `noun`."""
     name, version = parse_reference(reference, noun)
     return checked(name, noun), str(version)
-
-
-def in_parallel(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """What it returns of each, in order. The first error is raised; calls that did not begin yet are left out then."""
-    with ThreadPoolExecutor(_PARALLEL_CALLS, thread_name_prefix="azure-call") as pool:
-        futures = [pool.submit(copy_context().run, function, item) for item in items]
-        try:
-            return [future.result() for future in futures]
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def changed(tags: Mapping[str, str] | None, changes: Mapping[str, str]) -> dict[str, str]:
