@@ -234,3 +234,13 @@ def history_tab(pipelines: PipelineService) -> None:
     config = dict.fromkeys(("Started", "Ended"), _tables.time_column())
     config |= {"Here": st.column_config.LinkColumn(display_text="Run"), "Studio": st.column_config.LinkColumn(display_text="Studio")}
     _tables.show(columns, rows, "Pipeline runs in Azure ML", placeholder="", column_config=config)
+    others = {run.id: run for run in history if not run.run_id}
+    if others and pipelines.can_follow:
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            chosen = st.selectbox(
+                "Started elsewhere", list(others), key="follow", format_func=lambda job_id: displayable(others[job_id].title or job_id),
+            )  # fmt: skip
+            help_text = "Take it as a run here: its logs, its output, its predictions. Nothing is scored again."
+            if st.button("Open here", icon=":material/input:", key="follow-now", help=help_text):
+                with _errors.shown():
+                    switch_page("runs.py", query_params={"run": pipelines.follow(experiment, str(chosen)).id})

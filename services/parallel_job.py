@@ -5,12 +5,15 @@ The table says what a setting of ParallelRunConfig is there. Runs are submitted 
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from services.domain import RunRequest
-from services.errors import SettingsError
+from services.errors import SettingsError, StudioError
 from services.remote import SERVERLESS
 from services.settings import ParallelRunSettings
 
@@ -200,3 +203,62 @@ def input_of(reference: str, *, tabular: bool) -> Input:
     """A registered dataset, by the type that it is registered as by this program: `name:version`, or `name@latest`."""
     kind, mode = ("mltable", "direct") if tabular else ("uri_folder", "ro_mount")
     return {"type": kind, "path": f"azureml:{reference}", "mode": mode}
+
+
+# ---- jobs that others submitted --------------------------------------------------------------------------------------------------
+
+
+_BOUND = re.compile(r"\$\{\{(?:parent\.)?inputs\.([\w-]+)\}\}")
+_ASSET = re.compile(r"(?:.*/data/|azureml:)?([^/:]+)(?:/versions/|:)(\d+)")
+
+
+def request_of(job_id: str, job: Mapping[str, Any]) -> RunRequest:
+    """What a job scores, as far as it tells: `job` is the properties of one, as the resource manager answers. Raises StudioError where it
+    is not one parallel step over a registered dataset."""
+    steps = [step for step in (job.get("jobs") or {}).values() if step.get("type") == "parallel" and step.get("task")]
+    if len(steps) != 1:
+        raise StudioError(f"The job {job_id} is not one parallel step.", "Azure ML studio shows its outputs.")
+    step, task = steps[0], steps[0]["task"]
+    arguments = shlex.split(task.get("program_arguments") or "")
+    words = dict(pairwise(arguments))
+    model, version = words.get("--model-name", ""), words.get("--model-version", "")
+    header = [word for name, value in words.items() if name == "--append_row_dataframe_header" for word in (name, value)]
+    compute = step.get("computeId") or (job.get("settings") or {}).get("default_compute") or ""
+    return RunRequest(
+        (f"{model}:{version}",) if model and version.isdecimal() else (),
+        (_dataset_of(job_id, job, step),),
+        f"/{job_id}/{task.get('entry_script')}",
+        _settings_of(step, words),
+        arguments=tuple(header),
+        compute_target=str(compute).removeprefix("azureml:").rpartition("/")[2] or None,
+        name=job.get("displayName") or "",
+        submission_id=f"job {job_id}",
+    )
+
+
+def _dataset_of(job_id: str, job: Mapping[str, Any], step: Mapping[str, Any]) -> str:
+    """The reference of what a step scores."""
+    given = step.get("input_data") or ""
+    for inputs in (step.get("inputs"), job.get("inputs")):
+        if bound := _BOUND.fullmatch(given):
+            value = (inputs or {}).get(bound[1]) or {}
+            given = str(value.get("uri") or value.get("value") or "")
+    if not (asset := _ASSET.fullmatch(given)):
+        raise StudioError(f"The job {job_id} scores {given[:200]}, which is not registered.", "Azure ML studio shows its output.")
+    return f"{asset[1]}:{asset[2]}"
+
+
+def _settings_of(step: Mapping[str, Any], words: Mapping[str, str]) -> ParallelRunSettings:
+    given = {ours: step[name] for ours, (name, _) in _PARALLEL.items() if step.get(name) not in (None, "")}
+    given |= {"node_count": nodes} if (nodes := (step.get("resources") or {}).get("instance_count")) else {}
+    given |= {"environment_variables": step["environment_variables"]} if step.get("environment_variables") else {}
+    retry = step.get("retry_settings") or {}
+    given |= {"run_invocation_timeout": retry["timeout"]} if retry.get("timeout") else {}
+    given |= {"run_max_try": int(retry["max_retries"]) + 1} if retry.get("max_retries") is not None else {}
+    if keys := given.get("partition_keys"):
+        given["partition_keys"] = json.loads(keys) if isinstance(keys, str) else keys
+    if keys or not int(given.get("mini_batch_size") or 0):  # 0 is what the SDK sends for none
+        given.pop("mini_batch_size", None)
+    given |= {name: words[f"--{name}"] for name in ("append_row_file_name", "allowed_failed_percent") if f"--{name}" in words}
+    action = "append_row" if step["task"].get("append_row_to") else "summary_only"
+    return ParallelRunSettings.from_dict({"error_threshold": -1, "output_action": action, **given})

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from services.errors import SettingsError, StudioError
-from services.formats import enumeration
+from services.formats import counted, enumeration
 
 SERVERLESS = "serverless"
 """The compute target of SDK v2 that is made for each run."""
@@ -148,10 +148,19 @@ class Recurrence:
                 raise SettingsError("time_of_day", f"“{self.time_of_day}” is not a time of day", "Write it as 06:30, in UTC.")
 
     def __str__(self) -> str:
-        unit = self.frequency.lower()
-        every = f"every {unit}" if self.interval == 1 else f"every {self.interval} {unit}s"
-        days = f" on {enumeration(self.week_days)}" if self.week_days else ""
-        return every + days + (f" at {self.time_of_day} UTC" if self.time_of_day else "")
+        return describe_recurrence(self.frequency, self.interval, self.week_days, [self.time_of_day] if self.time_of_day else [])
+
+
+def describe_recurrence(unit: str, interval: int, week_days: Sequence[str] = (), times: Sequence[str] = (), zone: str = "UTC") -> str:
+    """`every 2 weeks on Monday at 06:30 UTC`."""
+    every = f"every {unit.lower()}" if interval == 1 else f"every {counted(interval, unit.lower())}"
+    days = f" on {enumeration([day.capitalize() for day in week_days])}" if week_days else ""
+    return every + days + (f" at {', '.join(times)} {zone}" if times else "")
+
+
+def times_of_day(hours: Sequence[object], minutes: Sequence[object]) -> list[str]:
+    """All that these hours and minutes make: `06:30`."""
+    return [f"{int(str(hour)):02}:{int(str(minute)):02}" for hour in hours for minute in minutes or [0]]
 
 
 @dataclass(frozen=True)

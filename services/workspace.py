@@ -602,6 +602,13 @@ class PipelineService(Protocol):
         """The newest pipeline runs of an experiment, whoever started them. Without those that were made when an answer was lost, and
         never start: their run has another."""
 
+    can_follow: bool
+    """Whether a pipeline run that somebody else submitted can be opened here."""
+
+    def follow(self, experiment: str, job_id: str) -> domain.Run:
+        """A pipeline run that somebody else submitted, as a run of this program: with its logs, its output and its predictions. Nothing is
+        scored again; canceling it cancels it there. Raises StudioError where it isn't a run of one step over a registered dataset."""
+
     def publish(self, run_id: str, name: str, description: str = "") -> remote.PublishedPipeline:
         """Publish what a run submitted, as a pipeline of its own."""
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from services.azure.auth.session import Session
 from services.azure.run_plan import RunPlan
-from services.domain import Dataset, DatasetFile, Environment, Model
+from services.domain import Dataset, DatasetFile, Environment, Model, RunRequest
 from services.errors import IntakeError
 from services.intake.tabular import Table
 from services.remote import ComputeTarget, Datastore, PipelineRun, PublishedPipeline, Recurrence, Schedule, TrainingRun
@@ -344,6 +344,13 @@ class Pipelines(Protocol):
     def history(self, experiment: str) -> Iterator[PipelineRun]:
         """The pipeline runs of an experiment, newest first, asked for page by page; with the `run_id` of those that have a RUN_TAG. Raises
         what the SDK raises."""
+
+    reads_jobs: bool
+    """Whether `request_of` can tell."""
+
+    def request_of(self, job_id: str) -> RunRequest:
+        """What a job scores that somebody else submitted, as far as it tells. Raises StudioError where it is not a job of one parallel step
+        over a registered dataset."""
 
     def publish(self, plan: RunPlan, job_id: str, name: str, description: str) -> PublishedPipeline:
         """The pipeline of a job as one that others run, with PIPELINE_PARAMETERS as its parameters; its `defaults` are the caller's."""

@@ -111,7 +111,13 @@ class AzureWorkspace:
             self.home, self._store, self._sdk, self._cache, lambda reference, path: self.local_file(self.dataset(reference), path)
         )
         self.resources = AzureResources(self.home, self._store, self.runs, self.annotations, self._sdk, self._cache, self._datasets)
-        self.pipelines = AzurePipelines(self.home, self._sdk, self.runs, lambda request: _newer_models(request, self.models()))
+        self.pipelines = AzurePipelines(
+            self.home,
+            self._sdk,
+            self.runs,
+            lambda request: _newer_models(request, self.models()),
+            lambda request: self._reading(request, [self.dataset(reference) for reference in request.datasets]),
+        )
         self.storage = HomeStorage(self, self._store)
         labels = DatasetLabels(self)
         self.labels, self.add_labels, self.remove_labels = labels.of, labels.add, labels.remove
@@ -419,18 +425,22 @@ class AzureWorkspace:
         resolved = submission.resolve(request, inputs, approval=False)
         chosen = {model.name for model in inputs.models}
         warnings = _check(resolved, self.compute_targets(), [model for model in self.models() if model.name in chosen])
-        mini_batches = self.mini_batches(inputs.datasets, resolved.settings)
-        manifests = tuple(str(self._datasets.file_list(dataset)) for dataset in inputs.datasets if isinstance(dataset, FileDataset))
-        files = [self._datasets.only_file(dataset) for dataset in inputs.datasets]
+        plan, mini_batches = self._reading(resolved, inputs.datasets)
         requirements, python = self._needed(resolved, warnings)
-        only = files[0] if len(files) == 1 else ""
-        plan = RunPlan(resolved, mini_batches.item_count, manifests, file=only, requirements=requirements, python=python)
+        plan = replace(plan, requirements=requirements, python=python)
         if request.failed_only:
             earlier = self.runs.get(str(request.rerun_of))
             submission.check_failed_only(earlier)
             plan, mini_batches = failed_items.restrict_to_failed(plan, mini_batches, earlier, self.runs.folder(earlier.id), inputs.datasets)
         warnings += self.storage.run_warnings(resolved, mini_batches.item_count)
         return plan, mini_batches, [*warnings, *mini_batches.notes]
+
+    def _reading(self, request: RunRequest, datasets: Sequence[Dataset]) -> tuple[RunPlan, MiniBatchPlan]:
+        """The plan of a request as far as it says what is read."""
+        mini_batches = self.mini_batches(datasets, request.settings)
+        manifests = tuple(str(self._datasets.file_list(dataset)) for dataset in datasets if isinstance(dataset, FileDataset))
+        files = [self._datasets.only_file(dataset) for dataset in datasets]
+        return RunPlan(request, mini_batches.item_count, manifests, file=files[0] if len(files) == 1 else ""), mini_batches
 
     def _needed(self, request: RunRequest, warnings: list[str]) -> tuple[tuple[str, ...], str]:
         """What the environment made for this run needs for its model: of a built-in scorer, since another script knows its own needs."""

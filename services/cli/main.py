@@ -178,6 +178,10 @@ def _parser() -> argparse.ArgumentParser:
     _with_wait(add)
     add = on_azure(pipelines, "history", remote.history, "List the pipeline runs of an experiment, whoever started them.")
     add.add_argument("--experiment", default=EXPERIMENT, metavar="E", help="default: %(default)s")
+    text = "Take a pipeline run of that list as a run here, whoever started it: its logs, its output, its predictions."
+    add = on_azure(pipelines, "follow", remote.follow, text, "PIPELINE_RUN")
+    add.add_argument("--experiment", default=EXPERIMENT, metavar="E", help="default: %(default)s")
+    _with_wait(add)
     for verb, active in (("enable", True), ("disable", False)):
         text = f"{verb.capitalize()} a published pipeline."
         on_azure(pipelines, verb, remote.set_pipeline, text, "PIPELINE").set_defaults(active=active)

@@ -91,6 +91,10 @@ def history(workspace: Workspace, args: argparse.Namespace) -> Answer:
     return Answer({"pipeline_runs": [vars(run) for run in runs]}, lines)
 
 
+def follow(workspace: Workspace, args: argparse.Namespace) -> Answer:
+    return commands.submitted(workspace, _pipelines(workspace).follow(args.experiment, args.pipeline_run), args)
+
+
 # ---- schedules -------------------------------------------------------------------------------------------------------------------
 
 

@@ -18,11 +18,11 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from services.domain import EXPERIMENT, Run, RunRequest, RunStatus, utc_now
-from services.errors import SettingsError
+from services.errors import SettingsError, StudioError
 from services.handover.job_files import job_files
 from services.handover.secrets import disclose
 from services.handover.sources import Sources
-from services.parallel_job import OUTPUT, STEP, input_of, job_document
+from services.parallel_job import OUTPUT, STEP, input_of, job_document, request_of
 from services.settings import ParallelRunSettings, size_in_units
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
@@ -136,6 +136,13 @@ def test_the_sdk_sends_exactly_the_settings_of_the_run(code, given_settings, cut
     assert set(job["properties"]["inputs"]) == {"batch_data", *(f"side_{name}" for name in sides)}
     kind, mode = ("mltable", "Direct") if tabular else ("uri_folder", "ReadOnlyMount")
     assert job["properties"]["inputs"]["batch_data"] == {"jobInputType": kind, "uri": "rows:1", "mode": mode}
+    read = request_of("theirs", job["properties"])  # and back again
+    resolved = settings.resolved(tabular=tabular)
+    size = None if settings.partition_keys else str(size_in_units(resolved.mini_batch_size))
+    name = settings.append_row_file_name if settings.output_action == "append_row" else "parallel_run_step.txt"
+    variables = settings.environment_variables or None
+    assert read.settings == replace(resolved, mini_batch_size=size, append_row_file_name=name, environment_variables=variables)
+    assert (read.models, read.datasets, read.compute_target, read.script_name) == (("digits:2",), ("rows:1",), "cpu-cluster", "score.py")
 
 
 def test_a_rerun_is_never_an_earlier_output(code):
@@ -153,6 +160,17 @@ def test_an_argument_that_azure_would_replace_is_refused(code):
     with pytest.raises(SettingsError) as refused:
         document_of(request, code)
     assert refused.value.field == "arguments"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"jobs": {}}, "not one parallel step"), ({"inputs": {"batch_data": {"uri": "azureml://datastores/a/paths/b"}}}, "not registered")],
+)
+def test_a_job_that_can_not_be_read_says_why(code, change, message):
+    properties = sent(parsed(document_of(RunRequest((), ("rows:1",), "/x/score.py"), code)))[0]["properties"]
+    assert request_of("theirs", properties).datasets == ("rows:1",)
+    with pytest.raises(StudioError, match=message):
+        request_of("theirs", properties | change)
 
 
 # ---- the exported files ------------------------------------------------------------------------------------------------------------------

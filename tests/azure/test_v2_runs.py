@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from services.azure.workspace import AzureWorkspace
+from services.cli.main import main
 from services.connection import from_environment
 from services.domain import RunRequest, RunStatus
 from services.remote import Frequency, Recurrence
 from services.settings import ParallelRunSettings
 
+TUTORIAL = Path(__file__).parents[1] / "scripts" / "tutorial_script.py"
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
 
 
@@ -112,3 +116,54 @@ def test_a_published_pipeline_of_v2_is_run_and_scheduled(cloud, request_of, fini
     made = cloud.pipelines.schedule(published.id, "at night", Recurrence(Frequency.DAY, 1, "02:00"), {})
     assert [schedule.recurrence for schedule in cloud.pipelines.schedules()] == [made.recurrence] == ["every day at 02:00 UTC"]
     assert {one.run_id for one in cloud.pipelines.history("batch-scoring")} == {run.id, again.id}
+
+
+def test_a_job_that_somebody_else_submitted_is_followed(cloud, azure, inputs, job, ml, finish):
+    from azure.ai.ml.entities import Data
+
+    ml.data.create_or_update(Data(name="rows", path="items", type="uri_folder"))
+    script = "import os\ndef run(mini_batch):\n    return [f'{os.path.basename(path)}: {len(mini_batch)}' for path in mini_batch]\n"
+    ml.jobs.create_or_update(job(script, name="theirs", arguments="--append_row_file_name theirs.txt", output={"name": "scored"}))
+    (there,) = cloud.pipelines.history("exp")
+    run = finish(cloud, cloud.pipelines.follow("exp", there.id).id)
+    assert run.status is RunStatus.COMPLETED, run.error
+    assert (run.title, run.request.datasets, run.request.settings.mini_batch_size) == ("scoring", ("rows:1",), "2")
+    assert (run.items_succeeded, run.items_failed) == (5, 0)
+    table = cloud.runs.predictions(run.id)
+    assert table.count() == 5
+    assert cloud.pipelines.follow("exp", there.id).id == run.id
+
+
+# ---- the command line --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def command(azure, home, tmp_path, monkeypatch, capfd):
+    """`command(words...)` on the test's own workspace by SDK v2: exit code, and the one JSON object on standard output."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> tuple[int, dict]:
+        capfd.readouterr()
+        code = main(["--workspace", "azure-v2", "--home", str(home), "--json", *map(str, arguments)])
+        return code, json.loads(capfd.readouterr().out)
+
+    return call
+
+
+def test_the_tutorial_by_commands_of_v2(command, model_file, csv_folder, tmp_path):
+    assert command("model", "register", "classification_model", model_file)[1]["reference"] == "classification_model:1"
+    assert command("dataset", "register", "rows", csv_folder(7))[1]["file_count"] == 7
+    asked = ("run", "--model", "classification_model", "--dataset", "rows", "--entry-script", TUTORIAL, "--compute-target", "serverless")
+    code, run = command(*asked, "--mini-batch-size", 3, "--error-threshold", -1, "--process-count-per-node", 1, "--wait")
+    assert (code, run["status"], run["items_succeeded"], run["mini_batches_done"]) == (0, "Completed", 7, 3), run
+    assert command("output", run["id"], "--to", "out")[0] == 0
+    rows = (tmp_path / "out" / "parallel_run_step.txt").read_text().splitlines()
+    assert sorted(rows) == [f"000{number}.csv: {number % 3}" for number in range(7)]
+    assert command("predictions", run["id"], "--to", "p.csv", "--where", "Prediction = '2'")[1]["rows"] == 2
+    assert command("logs", run["id"])[1]["logs"]
+    assert command("export", run["id"], "--as", "yaml", "--to", "job.zip")[0] == 0
+    text = zipfile.ZipFile("job.zip").read("job.yml").decode()
+    assert "azureml:rows:1" in text
+    assert "azureml:serverless" in text
+    code, history = command("pipeline", "history")
+    assert [one["run_id"] for one in history["pipeline_runs"]] == [run["id"]]

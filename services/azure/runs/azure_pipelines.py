@@ -29,11 +29,21 @@ class AzurePipelines:
     The plan that a pipeline was published from is kept in `home`: the service does not store it.
     """
 
-    def __init__(self, home: Path, sdk: Sdk, runs: AzureRuns, warnings_of: Callable[[RunRequest], Sequence[str]]) -> None:
-        """`warnings_of` are those of a request that goes to the service again, as things are there now."""
+    def __init__(
+        self,
+        home: Path,
+        sdk: Sdk,
+        runs: AzureRuns,
+        warnings_of: Callable[[RunRequest], Sequence[str]],
+        plan_of: Callable[[RunRequest], tuple[RunPlan, MiniBatchPlan]],
+    ) -> None:
+        """`warnings_of` are those of a request that goes to the service again, as things are there now; `plan_of` says what a request
+        reads."""
+        self._plan_of = plan_of
         self._folder = home / "published"
         self._warnings_of = warnings_of
         self._sdk, self._runs = sdk, runs
+        self.can_follow = sdk.pipelines.reads_jobs
         self.set_published, self.set_schedule = sdk.pipelines.set_published, sdk.pipelines.set_schedule
 
     # ---- pipeline runs --------------------------------------------------------------------------------------------------------
@@ -48,6 +58,11 @@ class AzurePipelines:
         with self._sdk.session.sdk_calls(f"The runs of experiment {experiment} can't be listed"):
             runs = (self._without_foreign_id(run) for run in self._sdk.pipelines.history(experiment))
             return list(islice((run for run in runs if not self._is_duplicate(run)), limit))
+
+    def follow(self, experiment: str, job_id: str) -> Run:
+        request = self._sdk.pipelines.request_of(job_id)
+        plan, mini_batches = self._plan_of(request)
+        return self._runs.follow(replace(plan, experiment=experiment), mini_batches, job_id)
 
     def _without_foreign_id(self, run: PipelineRun) -> PipelineRun:
         """Without the id of a run that was submitted from another home, which can't be opened here."""

@@ -4,6 +4,7 @@ uses the network but the sign-in, whose token a runner gets."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -63,9 +64,18 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
 
         Raises WorkspaceUnavailable.
         """
+        return self._submit(plan, mini_batches, warnings)
+
+    def follow(self, plan: RunPlan, mini_batches: MiniBatchPlan, job_id: str) -> Run:
+        """A job that somebody else submitted, as a run here; however often it is asked for, the same. Raises WorkspaceUnavailable."""
+        return self._submit(plan, mini_batches, (), PipelineRun(job_id, plan.experiment, RunStatus.NOT_STARTED))
+
+    def _submit(self, plan: RunPlan, mini_batches: MiniBatchPlan, warnings: Sequence[str], known: PipelineRun | None = None) -> Run:
         connection = self._connection_line()
         folder = self._new_folder()
         folder.create(plan)
+        if known:
+            folder.save_pipeline_run(replace(known, run_id=folder.path.name))
         unknown = dict.fromkeys(("items_succeeded", "items_failed", "mini_batches_done"))  # until Azure ML reports them
         if mini_batches.estimated:
             unknown |= dict.fromkeys(("mini_batches_total", *(() if mini_batches.item_count else ("items_total",))))

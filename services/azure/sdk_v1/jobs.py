@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services.azure.auth.sdk_errors import parse_time
 from services.azure.catalog.datasets import azure_partition_format
+from services.azure.run_history import details_of
 from services.azure.run_plan import MAX_NAME, OUTPUT, RUN_TAG, STEP, FailedFiles, RunPlan, description_of, source_of
 from services.azure.sdk import Details
 from services.azure.sdk_v1.datasets import Datasets
@@ -125,15 +125,7 @@ class Step:
         return str(self._run.get_status())
 
     def details(self) -> Details:
-        details = self._run.get_details()
-        error = (details.get("error") or {}).get("error") or {}
-        return Details(
-            code=str(error.get("code") or ""),
-            message=str(error.get("message") or ""),
-            started_at=parse_time(details.get("startTimeUtc")),
-            ended_at=parse_time(details.get("endTimeUtc")),
-            logs=details.get("logFiles") or {},
-        )
+        return details_of(self._run.get_details())
 
     def output(self) -> Output:
         return Output(self._run.get_output_data(OUTPUT))

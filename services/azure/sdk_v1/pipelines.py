@@ -9,13 +9,16 @@ from services.azure.auth.sdk_errors import parse_time, run_status
 from services.azure.run_plan import RUN_TAG, RunPlan, description_of
 from services.azure.sdk_v1.jobs import sdk_run
 from services.azure.sdk_v1.session import Session
-from services.formats import counted, enumeration
-from services.remote import PipelineRun, PublishedPipeline, Recurrence, Schedule
+from services.domain import RunRequest
+from services.errors import StudioError
+from services.remote import PipelineRun, PublishedPipeline, Recurrence, Schedule, describe_recurrence, times_of_day
 
 _PIPELINE_RUN = "azureml.PipelineRun"
 
 
 class Pipelines:
+    reads_jobs = False
+
     def __init__(self, session: Session) -> None:
         self._session = session
 
@@ -26,6 +29,11 @@ class Pipelines:
         # Not as PipelineRun objects, each of which asks the service twice when it is made.
         runs = Run.list(Experiment(self._session.client, experiment, _create_in_cloud=False), type=_PIPELINE_RUN, _rehydrate_runs=False)
         return (_pipeline_run(run, experiment) for run in runs)
+
+    def request_of(self, job_id: str) -> RunRequest:
+        """The SDK does not read the settings of a step back."""
+        text = f"What the pipeline run {job_id} scores is not known by SDK v1."
+        raise StudioError(text, "Azure ML studio shows its output; by SDK v2 that of a job of SDK v2 is opened here.")
 
     def publish(self, plan: RunPlan, job_id: str, name: str, description: str) -> PublishedPipeline:
         with self._session.sdk_calls(f"The pipeline {name} can't be published", "name") as workspace:
@@ -115,11 +123,5 @@ def _describe(recurrence: Any) -> str:
     if recurrence is None:
         return "when its datastore changes"
     values = vars(recurrence)
-    unit = str(values["frequency"]).lower()
-    text = f"every {unit}" if values["interval"] == 1 else f"every {counted(int(values['interval']), unit)}"
-    if values.get("week_days"):
-        text += f" on {enumeration(values['week_days'])}"
-    if values.get("hours"):
-        times = [f"{int(hour):02}:{int(minute):02}" for hour in values["hours"] for minute in values.get("minutes") or [0]]
-        return f"{text} at {', '.join(times)} UTC"
-    return f"{text} at {values['time_of_day']} UTC" if values.get("time_of_day") else text
+    times = times_of_day(values.get("hours") or (), values.get("minutes") or ()) or [*filter(None, [values.get("time_of_day")])]
+    return describe_recurrence(str(values["frequency"]), int(values["interval"]), values.get("week_days") or (), times)

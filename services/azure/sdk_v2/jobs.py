@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import yaml  # type: ignore[import-untyped]
 
-from services.azure.auth.sdk_errors import is_not_found, parse_time, run_status
+from services.azure.auth.sdk_errors import is_not_found, run_status
 from services.azure.catalog.datasets import DATASTORE_PATH, azure_partition_format
 from services.azure.catalog.environments import to_make
+from services.azure.run_history import History
 from services.azure.run_plan import MAX_NAME, OUTPUT, RUN_TAG, FailedFiles, RunPlan, description_of, source_of
 from services.azure.sdk import Details
 from services.azure.sdk_v2 import storage
 from services.azure.sdk_v2.datasets import Datasets
 from services.azure.sdk_v2.environments import IMAGE, conda_of
-from services.azure.sdk_v2.history import History
 from services.azure.sdk_v2.session import Session, checked, parsed
 from services.domain import RunStatus, parse_reference
 from services.errors import NotFound, SettingsError, StudioError
@@ -162,19 +162,12 @@ class Step:
         return str(self._history.run(self._id)["status"])
 
     def details(self) -> Details:
-        details = self._history.details(self._id)
-        error = (details.get("error") or {}).get("error") or {}
-        return Details(
-            code=str(error.get("code") or ""),
-            message=str(error.get("message") or ""),
-            started_at=parse_time(details.get("startTimeUtc")),
-            ended_at=parse_time(details.get("endTimeUtc")),
-            logs=details.get("logFiles") or {},
-        )
+        return self._history.details(self._id)
 
     def output(self) -> Output:
-        """Where the data asset is that Azure ML makes of each output; else at the place that is its default."""
-        asset = str((self._history.run(self._id).get("outputs") or {}).get(OUTPUT, {}).get("assetId") or "")
+        """Where the data asset is that Azure ML makes of each output, of another's job its first; else at the place that is the default."""
+        outputs: dict[str, Any] = self._history.run(self._id).get("outputs") or {}
+        asset = str((outputs.get(OUTPUT) or next(iter(outputs.values()), None) or {}).get("assetId") or "")
         place = f"azureml/{self._id}/{OUTPUT}"
         if asset:
             *_, name, _, version = asset.split("/")

@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml  # type: ignore[import-untyped]
 
-from services.azure.auth.sdk_errors import parse_time, run_status
-from services.azure.run_plan import RUN_TAG, RunPlan, description_of
-from services.azure.sdk_v2.history import History
+from services.azure.run_history import History
+from services.azure.run_plan import RunPlan
 from services.azure.sdk_v2.jobs import Jobs, component_name, default_deployment
 from services.azure.sdk_v2.session import Session, checked, word
-from services.formats import counted, enumeration
-from services.parallel_job import component_document
-from services.remote import SERVERLESS, PipelineRun, PublishedPipeline, Recurrence, Schedule
+from services.domain import RunRequest
+from services.parallel_job import component_document, request_of
+from services.remote import SERVERLESS, PipelineRun, PublishedPipeline, Recurrence, Schedule, describe_recurrence, times_of_day
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import BatchEndpoint
@@ -36,27 +35,17 @@ _PIPELINE_TAG = "batch_scoring_pipeline"
 
 
 class Pipelines:
+    reads_jobs = True
+
     def __init__(self, session: Session, jobs: Jobs, history: History) -> None:
         self._session, self._jobs, self._history = session, jobs, history
 
     def history(self, experiment: str) -> Iterator[PipelineRun]:
-        return (self._pipeline_run(run, experiment) for run in self._history.pipelines(experiment))
+        return self._history.pipelines(experiment)
 
-    def _pipeline_run(self, run: Mapping[str, Any], experiment: str) -> PipelineRun:
-        tags = run.get("tags") or {}
-        title, note = run.get("displayName") or run["runId"], run.get("description") or ""
-        return PipelineRun(
-            id=run["runId"],
-            experiment=experiment,
-            status=run_status(run["status"]),
-            title=title,
-            studio_url=self._history.studio_url(run["runId"]),
-            created_at=parse_time(run.get("createdUtc")),
-            ended_at=parse_time(run.get("endTimeUtc")),
-            run_id=tags.get(RUN_TAG, ""),
-            note="" if note in (title, description_of(title)) else note,
-            tags={key: value or "" for key, value in tags.items() if key != RUN_TAG and not key.startswith("azureml.")},
-        )
+    def request_of(self, job_id: str) -> RunRequest:
+        with self._session.sdk_calls(f"The job {job_id} can't be read"):
+            return request_of(checked(job_id, "job"), self._history.job(job_id))
 
     # ---- published pipelines -------------------------------------------------------------------------------------------------------
 
@@ -168,14 +157,8 @@ def _schedule(schedule: Any) -> Schedule:
 
 def _describe(trigger: Any) -> str:
     """A trigger of the SDK, also one that this program would not make."""
-    zone = "" if trigger.time_zone == "UTC" else f" ({trigger.time_zone})"
     if expression := getattr(trigger, "expression", ""):
-        return f"cron {expression} UTC" if not zone else f"cron {expression}{zone}"
-    unit, pattern = word(trigger.frequency).lower(), trigger.schedule
-    text = f"every {unit}" if trigger.interval == 1 else f"every {counted(int(trigger.interval), unit)}"
-    if days := getattr(pattern, "week_days", None):
-        text += f" on {enumeration([word(day).capitalize() for day in days])}"
-    if hours := getattr(pattern, "hours", None):
-        times = [f"{int(hour):02}:{int(minute):02}" for hour in hours for minute in pattern.minutes or [0]]
-        text += f" at {', '.join(times)}{zone or ' UTC'}"
-    return text
+        return f"cron {expression} {trigger.time_zone}"
+    pattern = trigger.schedule
+    days, times = [word(day) for day in pattern.week_days or ()], times_of_day(pattern.hours or (), pattern.minutes or ())
+    return describe_recurrence(word(trigger.frequency), int(trigger.interval), days, times, word(trigger.time_zone))

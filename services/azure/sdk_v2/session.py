@@ -33,6 +33,8 @@ class Session(session.Session["MLClient"]):
     """One `azure.ai.ml.MLClient`."""
 
     credential: Credential
+    discovery_url: str
+    """Where the addresses of the workspace's services are."""
 
     def _open(self) -> MLClient:
         place = self.connection
@@ -56,9 +58,10 @@ class Session(session.Session["MLClient"]):
             raw_response_hook=_give_up_in_time,
         )
         try:
-            self._region = str(client.workspaces.get(place.workspace_name).location)
+            workspace = client.workspaces.get(place.workspace_name)
         except ResourceNotFoundError as error:
             raise NotFound(f"The workspace {place.location} can't be opened: {message_of(error)}", WHERE_IT_IS) from error
+        self._region, self.discovery_url = str(workspace.location), str(workspace.discovery_url)
         return client
 
     def _tokens(self) -> Mapping[str, str]:

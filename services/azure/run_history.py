@@ -1,0 +1,127 @@
+"""The run history of a workspace, by REST: the states, times, errors, logs and outputs of jobs and of their steps.
+
+azureml-core reads it too; azure-ai-ml has no public call for it: its `jobs.get` has no error and no times, and of a step neither logs nor
+outputs. Its private ones change with its version; the addresses are the service's own, the same for both SDKs and MLflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from services.azure.auth.sdk_errors import parse_time, run_status
+from services.azure.auth.session import Session
+from services.azure.run_plan import RUN_TAG, description_of
+from services.azure.sdk import Details
+from services.remote import PipelineRun
+
+CONNECT_SECONDS, READ_SECONDS = 30, 120
+
+_MANAGEMENT = "https://management.azure.com"
+_API_VERSION = "2024-01-01-preview"
+_PAGE = 100
+
+
+class History:
+    """Its methods raise what azure-core raises."""
+
+    def __init__(self, session: Session[Any], credential: Callable[[], Any], discovery: Callable[[], str]) -> None:
+        """`credential` is azure-identity's of who is signed in, `discovery` the workspace's address of that name."""
+        self._session, self._credential, self._discovery = session, credential, discovery
+        place = session.connection
+        within = f"/subscriptions/{place.subscription_id}/resourceGroups/{place.resource_group}"
+        self._path = f"{within}/providers/Microsoft.MachineLearningServices/workspaces/{place.workspace_name}"
+        self._opened: tuple[Any, Any, str] | None = None
+
+    def studio_url(self, job_id: str) -> str:
+        """The page of a job in Azure ML studio."""
+        return f"https://ml.azure.com/runs/{job_id}?wsid={self._path}"
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """A job as it was submitted, in the words of the resource manager."""
+        sender, _ = self._open()
+        return dict(_sent(sender, "GET", f"{_MANAGEMENT}{self._path}/jobs/{job_id}?api-version={_API_VERSION}")["properties"])
+
+    def run(self, job_id: str) -> dict[str, Any]:
+        """A job or a step: `status`, `displayName`, `tags`, `properties`, `outputs`, `rootRunId` and more."""
+        return dict(self._send("GET", f"runs/{job_id}"))
+
+    def details(self, job_id: str) -> Details:
+        return details_of(self._send("GET", f"runs/{job_id}/details"))
+
+    def children(self, job_id: str) -> list[dict[str, Any]]:
+        """The first page of them, which is all that a job of one step has."""
+        return list(self._send("GET", f"runs/{job_id}/children")["value"])
+
+    def pipelines(self, experiment: str) -> Iterator[PipelineRun]:
+        """The pipeline jobs of an experiment, newest first, page by page."""
+        query = {"filter": "runType eq azureml.PipelineRun", "orderby": "createdUtc desc", "top": _PAGE}
+        while True:
+            page = self._send("POST", f"experiments/{experiment}/runs:query", query)
+            yield from (
+                self._pipeline_run(run, experiment) for run in page["value"] if not run.get("parentRunId")
+            )  # else it is the step of one
+            if not (token := page.get("continuationToken")):
+                return
+            query["continuationToken"] = token
+
+    def change(self, experiment: str, job_id: str, values: Mapping[str, Any]) -> None:
+        """Set the display name, the description; tags are added to those that it has."""
+        self._send("PATCH", f"experiments/{experiment}/runs/{job_id}", dict(values))
+
+    def remove_tags(self, experiment: str, job_id: str, names: Sequence[str]) -> None:
+        self._send("DELETE", f"experiments/{experiment}/runs/{job_id}/tags", list(names))
+
+    def _pipeline_run(self, run: Mapping[str, Any], experiment: str) -> PipelineRun:
+        tags = run.get("tags") or {}
+        title, note = run.get("displayName") or run["runId"], run.get("description") or ""
+        return PipelineRun(
+            id=run["runId"],
+            experiment=experiment,
+            status=run_status(run["status"]),
+            title=title,
+            studio_url=self.studio_url(run["runId"]),
+            created_at=parse_time(run.get("createdUtc")),
+            ended_at=parse_time(run.get("endTimeUtc")),
+            run_id=tags.get(RUN_TAG, ""),
+            note="" if note in (title, description_of(title)) else note,
+            tags={key: value or "" for key, value in tags.items() if key != RUN_TAG and not key.startswith("azureml.")},
+        )
+
+    def _send(self, method: str, path: str, body: Any = None) -> Any:
+        sender, base = self._open()
+        return _sent(sender, method, f"{base}/{path}", body)
+
+    def _open(self) -> tuple[Any, str]:
+        """What sends, with the retries of azure-core, and the address of the workspace's history, which its discovery tells."""
+        from azure.core import PipelineClient
+        from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RedirectPolicy, RetryPolicy
+        from azure.core.pipeline.transport import RequestsTransport
+
+        client = self._session.client
+        if self._opened is None or self._opened[0] is not client:  # else it was signed in anew
+            transport = RequestsTransport(connection_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS)
+            policies = [RedirectPolicy(), RetryPolicy(), BearerTokenCredentialPolicy(self._credential(), f"{_MANAGEMENT}/.default")]
+            sender: Any = PipelineClient("", policies=policies, transport=transport)
+            self._opened = client, sender, f"{_sent(sender, 'GET', self._discovery())['api']}/history/v1.0{self._path}"
+        return self._opened[1:]
+
+
+def details_of(details: Mapping[str, Any]) -> Details:
+    """A run's details, as the history has them."""
+    error = (details.get("error") or {}).get("error") or {}
+    return Details(
+        code=str(error.get("code") or ""),
+        message=str(error.get("message") or ""),
+        started_at=parse_time(details.get("startTimeUtc")),
+        ended_at=parse_time(details.get("endTimeUtc")),
+        logs=details.get("logFiles") or {},
+    )
+
+
+def _sent(sender: Any, method: str, url: str, body: Any = None) -> Any:
+    from azure.core.rest import HttpRequest
+
+    answer = sender.send_request(HttpRequest(method, url, json=body))
+    answer.raise_for_status()
+    return answer.json()
