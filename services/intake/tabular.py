@@ -109,6 +109,20 @@ def inspect_table(root: Path, folder: Path) -> Table:
     return table
 
 
+def rows_are_lines(paths: Sequence[Path], table: Table) -> bool:
+    """Whether each line of these CSV files is a row, and the names of the columns are as they are written: every reader makes the same of
+    them."""
+    names, lines = [name for name, _ in table.columns], 0
+    for path in paths:
+        with reading(path) as content:
+            for number, line in enumerate(content):
+                text = line.removesuffix(b"\n").removesuffix(b"\r")
+                if not text or b"\r" in text or (number == 0 and next(csv.reader([text.decode("utf-8", "replace")])) != names):
+                    return False
+                lines += 1
+    return lines == (table.row_count or 0) + len(paths) and all(name == name.strip() for name in names)
+
+
 # ---- CSV -------------------------------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,6 @@ its own datasets: Azure ML reads both by the same library.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import logging
@@ -26,9 +25,8 @@ from services.azure.sdk_v2.session import Session, changed, checked, created_at,
 from services.azure.sdk_v2.storage import Store, blobs_at, store
 from services.domain import Dataset, DatasetFile
 from services.errors import NotFound, SettingsError
-from services.intake.tabular import CSV, PARQUET, Table
+from services.intake.tabular import CSV, PARQUET, Table, rows_are_lines
 from services.intake.yaml_files import parse_yaml
-from services.storage import file_tree
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import Data
@@ -118,22 +116,12 @@ class Datasets:
     # ---- registering -----------------------------------------------------------------------------------------------------------------
 
     def as_read(self, paths: Sequence[Path], table: Table) -> tuple[Table, bool]:
-        """Where each line of a CSV is a row, and names are as they are written. Of others the reader may make other rows, and
-        it may not be on this machine to try."""
+        """Of a CSV whose rows are lines. Of others the reader may make other rows, and it may not be on this machine to try."""
         if table.format == PARQUET:
             return table, False
-        header, lines = [name for name, _ in table.columns], 0
-        if any(name != name.strip() for name in header):  # the reader takes the blanks away
-            raise _reads_otherwise()
-        for path in paths:
-            with file_tree.reading(path) as content:
-                for number, line in enumerate(content):
-                    text = line.removesuffix(b"\n").removesuffix(b"\r")
-                    if not text or b"\r" in text or (number == 0 and next(csv.reader([text.decode("utf-8", "replace")])) != header):
-                        raise _reads_otherwise()
-                    lines += 1
-        if lines != (table.row_count or 0) + len(paths):
-            raise _reads_otherwise()
+        if not rows_are_lines(paths, table):
+            text = "Azure ML may read other rows from these CSV files than they have."
+            raise ReadsOtherwise(text, "Remove empty lines, and line breaks within quotes, or use Parquet.")
         return replace(table, columns=tuple((name, "str" if dtype == "uint64" else dtype) for name, dtype in table.columns)), False
 
     def register(
@@ -221,11 +209,6 @@ def mltable(path: Mapping[str, str], table: Table | None, partition_format: str 
         types = [{"columns": column, "column_type": _TYPES.get(dtype, "string")} for column, dtype in table.columns]
         steps += [{"convert_column_types": types}] if types else []
     return {"type": "mltable", "paths": [dict(path)]} | ({"transformations": steps} if steps else {})
-
-
-def _reads_otherwise() -> ReadsOtherwise:
-    text = "Azure ML may read other rows from these CSV files than they have."
-    return ReadsOtherwise(text, "Remove empty lines, and line breaks within quotes, or use Parquet.")
 
 
 def _short(place: str) -> str:
