@@ -236,10 +236,9 @@ def history_tab(pipelines: PipelineService) -> None:
     _tables.show(columns, rows, "Pipeline runs in Azure ML", placeholder="", column_config=config)
     others = {run.id: run for run in history if not run.run_id}
     if others and pipelines.can_follow:
+        names = {job_id: displayable(" · ".join(dict.fromkeys((truncate(run.title, 100), job_id)))) for job_id, run in others.items()}
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            chosen = st.selectbox(
-                "Started elsewhere", list(others), key="follow", format_func=lambda job_id: displayable(others[job_id].title or job_id),
-            )  # fmt: skip
+            chosen = st.selectbox("Started elsewhere", list(others), key="follow", format_func=names.__getitem__)
             help_text = "Take it as a run here: its logs, its output, its predictions. Nothing is scored again."
             if st.button("Open here", icon=":material/input:", key="follow-now", help=help_text):
                 with _errors.shown():

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from services.azure.sdk_v2.history import History
 
 from services import PROJECT_ROOT
 from services.azure.auth.token_relay import TokenReceiver
@@ -23,7 +24,6 @@ from services.azure.sdk import Image, Sdk
 from services.azure.sdk_v2.computes import Computes
 from services.azure.sdk_v2.datasets import Datasets, mltable
 from services.azure.sdk_v2.environments import Environments
-from services.azure.sdk_v2.history import History
 from services.azure.sdk_v2.jobs import Jobs
 from services.azure.sdk_v2.models import Models
 from services.azure.sdk_v2.session import Session

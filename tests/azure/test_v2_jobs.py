@@ -264,3 +264,10 @@ def test_jobs_of_others_are_in_the_history_newest_first(sdk, job, ml, plan, subm
     (ours,) = sdk.pipelines.history("batch-scoring")
     assert (ours.id, ours.run_id, ours.title, ours.note, ours.tags) == ("run-1", "run-1", "clf:1 on rows:1", "", {})
     assert ended(sdk.jobs.open("exp", "theirs")) == "Completed"
+
+
+def test_an_upload_of_code_that_is_refused_ends_and_is_done_again(azure, plan, submitted):
+    azure.service.fault("PUT *snapshot*/score.py*", status=403, code="AuthorizationFailure")
+    with pytest.raises(Exception, match=r"AuthorizationFailure|not authorized|Forbidden"):
+        submitted(plan())
+    assert ended(submitted(plan())) == "Completed"

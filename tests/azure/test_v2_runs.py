@@ -132,6 +132,7 @@ def test_a_job_that_somebody_else_submitted_is_followed(cloud, azure, inputs, jo
     table = cloud.runs.predictions(run.id)
     assert table.count() == 5
     assert cloud.pipelines.follow("exp", there.id).id == run.id
+    assert [one.run_id for one in cloud.pipelines.history("exp")] == [run.id]
 
 
 # ---- the command line --------------------------------------------------------------------------------------------------------------------

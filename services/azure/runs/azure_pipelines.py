@@ -56,7 +56,8 @@ class AzurePipelines:
 
     def history(self, experiment: str, limit: int = 100) -> list[PipelineRun]:
         with self._sdk.session.sdk_calls(f"The runs of experiment {experiment} can't be listed"):
-            runs = (self._without_foreign_id(run) for run in self._sdk.pipelines.history(experiment))
+            here = self._runs.following()
+            runs = (self._without_foreign_id(run, here) for run in self._sdk.pipelines.history(experiment))
             return list(islice((run for run in runs if not self._is_duplicate(run)), limit))
 
     def follow(self, experiment: str, job_id: str) -> Run:
@@ -64,8 +65,10 @@ class AzurePipelines:
         plan, mini_batches = self._plan_of(request)
         return self._runs.follow(replace(plan, experiment=experiment), mini_batches, job_id)
 
-    def _without_foreign_id(self, run: PipelineRun) -> PipelineRun:
-        """Without the id of a run that was submitted from another home, which can't be opened here."""
+    def _without_foreign_id(self, run: PipelineRun, here: Mapping[str, str]) -> PipelineRun:
+        """Without the id of a run that was submitted from another home, which can't be opened here; with that of one that follows it."""
+        if run.id in here:
+            return replace(run, run_id=here[run.id])
         try:
             self._runs.pipeline_run(run.run_id)
         except NotFound:

@@ -70,6 +70,11 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
         """A job that somebody else submitted, as a run here; however often it is asked for, the same. Raises WorkspaceUnavailable."""
         return self._submit(plan, mini_batches, (), PipelineRun(job_id, plan.experiment, RunStatus.NOT_STARTED))
 
+    def following(self) -> dict[str, str]:
+        """The latest runs here of jobs that somebody else submitted, by the job's id."""
+        runs = ((run.request.submission_id.partition("job ")[2], run.id) for run in self._store.runs(1000))
+        return {job_id: run_id for job_id, run_id in runs if job_id}
+
     def _submit(self, plan: RunPlan, mini_batches: MiniBatchPlan, warnings: Sequence[str], known: PipelineRun | None = None) -> Run:
         connection = self._connection_line()
         folder = self._new_folder()

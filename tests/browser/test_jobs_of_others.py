@@ -1,0 +1,38 @@
+"""A job of SDK v2 that somebody else submitted, opened on the Runs page; on the stand-in of Azure ML."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from services.connection import from_environment
+from tests.azure.conftest import inputs, job, ml, parallel
+from tests.browser.dashboard import dashboard, settled
+from tests.conftest import home_in
+
+__all__ = ["inputs", "job", "ml", "parallel"]
+
+
+@pytest.fixture
+def home(tmp_path):
+    """The test's own, since it works on Azure ML."""
+    with home_in(tmp_path) as folder:
+        yield folder
+
+
+@pytest.mark.filterwarnings("ignore")  # the SDK's own
+def test_a_job_of_somebody_else_is_opened_with_its_predictions(page, home, ml, job):
+    ml.jobs.create_or_update(job(name="theirs"))
+    from_environment(home, sdk="v2").remember(home)
+    with dashboard(home) as server:
+        server.admit(page.context)
+        page.goto(f"{server.url}/runs?list=In+Azure+ML&experiment=exp")
+        expect(page.get_by_text("All pipeline runs of this experiment")).to_be_visible()
+        settled(page)
+        page.get_by_role("button", name="Open here").click()
+        expect(page.get_by_text(re.compile("Completed$")).filter(visible=True).first).to_be_visible()
+        page.get_by_role("button", name="See results").click()
+        expect(page.get_by_text("5 predictions", exact=True)).to_be_visible()
+        page.goto(f"{server.url}/runs?list=In+Azure+ML&experiment=exp")
+        expect(page.get_by_text("All pipeline runs of this experiment")).to_be_visible()
+        expect(page.get_by_role("button", name="Open here")).to_have_count(0)  # it is here
