@@ -12,6 +12,7 @@ from services.azure.workspace import AzureWorkspace
 from services.cli.main import main
 from services.connection import from_environment
 from services.domain import RunRequest, RunStatus
+from services.errors import StudioError
 from services.remote import Frequency, Recurrence
 from services.settings import ParallelRunSettings
 
@@ -133,6 +134,32 @@ def test_a_job_that_somebody_else_submitted_is_followed(cloud, azure, inputs, jo
     assert table.count() == 5
     assert cloud.pipelines.follow("exp", there.id).id == run.id
     assert [one.run_id for one in cloud.pipelines.history("exp")] == [run.id]
+    with pytest.raises(StudioError, match=r"score\.py"):  # its script is not here
+        cloud.rerun(run.id)
+
+
+def test_a_run_of_v2_whose_runner_was_killed_is_followed_on(azure, cloud, request_of, finish, kill_runner, tmp_path, ml):
+    script = tmp_path / "waits.py"
+    script.write_text(
+        "import os, time\ndef run(mini_batch):\n    time.sleep(3)\n    return [f'{os.path.basename(p)}: ok' for p in mini_batch]\n"
+    )
+    run = cloud.submit(request_of(str(script), 4))
+    finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
+    assert kill_runner(cloud, run.id)
+    cloud.runs.resume(run.id)
+    done = finish(cloud, run.id)
+    assert (done.status, done.items_succeeded) == (RunStatus.COMPLETED, 4), done.error
+    assert [one.name for one in ml.jobs.list()] == [run.id]
+
+
+def test_a_run_of_v2_says_what_the_service_refuses(cloud, request_of, finish, azure):
+    azure.service.fault("PUT *{ws}/jobs/*", status=400, code="UserError", message="The compute is being deleted.", count=None)
+    run = finish(cloud, cloud.submit(request_of(files=2)).id)
+    assert (run.status, run.never_submitted) == (RunStatus.FAILED, True)
+    assert run.error.startswith("The run can't be submitted: The compute is being deleted.")
+    azure.service.clear()
+    cloud.runs.resume(run.id)
+    assert finish(cloud, run.id).status is RunStatus.COMPLETED
 
 
 # ---- the command line --------------------------------------------------------------------------------------------------------------------
