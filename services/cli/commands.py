@@ -107,8 +107,7 @@ def show(workspace: Workspace, args: argparse.Namespace) -> Answer:
 
 def _shown(workspace: Workspace, run: Run, code: int = 0) -> Answer:
     environment = workspace.runs.environment(run.id)
-    lines = [*output.run_lines(run, environment), *output.metadata_lines(run.metadata)]
-    return Answer(output.run_value(run, environment), lines, code)
+    return Answer(output.run_value(run, environment), output.run_lines(run, environment), code)
 
 
 def cancel(workspace: Workspace, args: argparse.Namespace) -> Answer:

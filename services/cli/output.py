@@ -179,10 +179,6 @@ def run_lines(run: Run, environment: Environment) -> list[str]:
     return labelled(
         ("Run", run.id),
         ("Name", safe(run.title)),
-        ("Note", safe(run.metadata.note)),
-        ("Tags", safe(", ".join(f"{key}={value}" for key, value in run.metadata.tags.items()))),
-        ("Pinned", "yes" if run.metadata.pinned else ""),
-        ("Archived", "yes" if run.metadata.archived else ""),
         ("Status", run.status + (f" ({run.error_code})" if run.error_code else "")),
         ("Doing", run.doing or ""),
         ("Error", run.error or ""),
@@ -202,7 +198,7 @@ def run_lines(run: Run, environment: Environment) -> list[str]:
         ("Ended", utc(run.ended_at) + took),
         ("Only new" if run.request.new_only else "Reuse", safe(run.reuse_note or "")),
         ("Warnings", "\n".join(map(safe, run.warnings))),
-    )
+    ) + metadata_lines(run.metadata)
 
 
 def runs_lines(runs: Sequence[Run]) -> list[str]:

@@ -116,7 +116,7 @@ def _clean_up(workspace: Workspace, args: argparse.Namespace) -> Answer:
         "kept": [{"name": item.name, "reason": reason} for item, reason in done.kept],
         "freed": done.freed,
     }
-    removed = [f"Removed {item.name}" for item in done.removed]
+    removed = [f"Removed from {item.group}: {item.name}" for item in done.removed]
     return Answer(value, [*removed, f"{size(done.freed)} of disk freed."], code=1 if done.kept else 0)
 
 

@@ -22,7 +22,8 @@ def test_a_run_is_renamed_tagged_described_and_listed_so(scored):
         assert scored.command("runs", *words).code == 0, words
     (run,) = scored.command("runs", "--json").json["runs"]
     assert (run["name"], run["tags"], run["note"]) == ("May, final", {"month": "5", "by": "ann"}, "Looks right.")
-    assert "May, final" in scored.command("show", scored.id).out
+    shown = scored.command("show", scored.id).out
+    assert [shown.count(text) for text in ("May, final", "month=5, by=ann", "Looks right.")] == [1, 1, 1]
     lines = scored.command("runs").out.splitlines()
     assert (lines[0].split()[-1], lines[1].endswith("month=5, by=ann")) == ("TAGS", True)
     changed = scored.command("runs", "tag", scored.id, "by=", "--json").json

@@ -107,7 +107,7 @@ def test_a_table_that_was_removed_is_made_again(scored, tmp_path):
     before, after = tmp_path / "before.csv", tmp_path / "after.csv"
     scored.command("predictions", scored.id, "--to", before)
     removed = scored.command("storage", "--clean-up", "tables", "--yes")
-    assert (removed.code, removed.out.splitlines()[0]) == (0, f"Removed {scored.id}")
+    assert (removed.code, removed.out.splitlines()[0]) == (0, f"Removed from tables: {scored.id}")
     assert list((scored.home / "runs" / scored.id).glob("*.parquet")) == []
     scored.command("predictions", scored.id, "--to", after)
     assert after.read_bytes() == before.read_bytes()
