@@ -58,7 +58,7 @@ class Jobs:
         endpoint = self._session.client.batch_endpoints.get(checked(pipeline_id, "pipeline"))
         if not default_deployment(endpoint):
             raise StudioError(f"The published pipeline {pipeline_id} is disabled.", "Enable it first.")
-        settings = {"default_compute": f"azureml:{compute or SERVERLESS}"}
+        settings = {"default_compute": f"azureml:{compute or (endpoint.tags or {}).get('compute') or SERVERLESS}"}
         component = f"azureml:{component_name(pipeline_id)}:1"
         return loaded(published_job(component, component_inputs(parameters), settings=settings, **values))
 

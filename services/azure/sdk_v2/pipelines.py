@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
@@ -25,9 +25,6 @@ from services.azure.sdk_v2.session import Session, checked, word
 from services.domain import RunRequest
 from services.parallel_job import component_document, request_of
 from services.remote import SERVERLESS, PipelineRun, PublishedPipeline, Recurrence, Schedule, describe_recurrence, times_of_day
-
-if TYPE_CHECKING:
-    from azure.ai.ml.entities import BatchEndpoint
 
 _DEPLOYMENT = "default"
 _PIPELINE_TAG = "batch_scoring_pipeline"
@@ -50,33 +47,23 @@ class Pipelines:
     # ---- published pipelines -------------------------------------------------------------------------------------------------------
 
     def publish(self, plan: RunPlan, job_id: str, name: str, description: str) -> PublishedPipeline:
-        """An endpoint's name is 3 to 32 letters and digits, and the region's: it begins with the pipeline's."""
-        stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:20].rstrip("-")
-        place = self._session.connection.location
-        endpoint_name = (
-            f"{stem if stem[:1].isalpha() else 'p' + stem}-{hashlib.sha256(f'{place} {job_id} {name}'.encode()).hexdigest()[:8]}"
-        )
+        """Names of endpoints are the region's, not the workspace's."""
+        endpoint_name = _name(name, self._session.connection.location, job_id)
         with self._session.sdk_calls(f"The pipeline {name} can't be published", "name") as client, tempfile.TemporaryDirectory() as folder:
             from azure.ai.ml import load_component
             from azure.ai.ml.entities import BatchEndpoint, PipelineComponentBatchDeployment
 
-            document = component_document(
-                self._jobs.document(plan, Path(folder)), plan.request, component_name(endpoint_name), tabular=plan.tabular
-            )
+            job = self._jobs.document(plan, Path(folder))
+            document = component_document(job, plan.request, component_name(endpoint_name), tabular=plan.tabular)
             with redirect_stderr(io.StringIO()):
                 component = client.components.create_or_update(load_component(io.StringIO(yaml.safe_dump(document))))
-            endpoint = BatchEndpoint(
-                name=endpoint_name, description=description, tags={"name": name, "compute": plan.request.compute_target or ""}
-            )
+            compute = plan.request.compute_target or SERVERLESS
+            endpoint = BatchEndpoint(name=endpoint_name, description=description, tags={"name": name, "compute": compute})
             client.batch_endpoints.begin_create_or_update(endpoint).result()
-            client.batch_deployments.begin_create_or_update(
-                PipelineComponentBatchDeployment(
-                    name=_DEPLOYMENT,
-                    endpoint_name=endpoint_name,
-                    component=component,
-                    settings={"default_compute": plan.request.compute_target or SERVERLESS},
-                )
-            ).result()
+            deployment = PipelineComponentBatchDeployment(
+                name=_DEPLOYMENT, endpoint_name=endpoint_name, component=component, settings={"default_compute": compute}
+            )
+            client.batch_deployments.begin_create_or_update(deployment).result()
             return _published(self._set_default(endpoint_name, _DEPLOYMENT))
 
     def published(self) -> list[PublishedPipeline]:
@@ -107,12 +94,9 @@ class Pipelines:
         with self._session.sdk_calls(f"The schedule {name} can't be made", "name") as client:
             from azure.ai.ml.entities import JobSchedule
 
-            compute = client.batch_endpoints.get(checked(pipeline_id, "pipeline")).tags.get("compute", "")
-            job = self._jobs.of_published(pipeline_id, parameters, compute, display_name=name, experiment_name=experiment)
-            stem = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-_")[:40]
-            digest = hashlib.sha256(f"{name} {pipeline_id} {recurrence} {json.dumps(parameters)}".encode()).hexdigest()[:8]
+            job = self._jobs.of_published(pipeline_id, parameters, "", display_name=name, experiment_name=experiment)
             made = JobSchedule(
-                name=f"{stem or 'schedule'}-{digest}",
+                name=_name(name, pipeline_id, str(recurrence), json.dumps(parameters)),
                 display_name=name,
                 trigger=_trigger(recurrence),
                 create_job=job,
@@ -126,7 +110,13 @@ class Pipelines:
             change(checked(schedule_id, "schedule")).result()
 
 
-def _published(endpoint: BatchEndpoint) -> PublishedPipeline:
+def _name(text: str, *distinction: str) -> str:
+    """What begins like the text, and is a name for the service: at most 32 characters. The same for the same values."""
+    stem = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:20].rstrip("-")
+    return f"{stem if stem[:1].isalpha() else 'p' + stem}-{hashlib.sha256(repr((text, *distinction)).encode()).hexdigest()[:8]}"
+
+
+def _published(endpoint: Any) -> PublishedPipeline:
     return PublishedPipeline(
         id=str(endpoint.name),
         name=(endpoint.tags or {}).get("name") or str(endpoint.name),
