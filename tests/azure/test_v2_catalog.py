@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 import yaml
-from services.azure.sdk_v2.history import History
 
 from services import PROJECT_ROOT
 from services.azure.auth.token_relay import TokenReceiver
 from services.azure.catalog import uploads
 from services.azure.catalog.datasets import Datasets as SharedDatasets
+from services.azure.catalog.mltables import mltable
 from services.azure.catalog.model_properties import properties_of
 from services.azure.sdk import Image, Sdk
 from services.azure.sdk_v2.computes import Computes
-from services.azure.sdk_v2.datasets import Datasets, mltable
+from services.azure.sdk_v2.datasets import Datasets
 from services.azure.sdk_v2.environments import Environments
-from services.azure.sdk_v2.jobs import Jobs
 from services.azure.sdk_v2.models import Models
+from services.azure.sdk_v2.parts import sdk_v2
 from services.azure.sdk_v2.session import Session
 from services.azure.sdk_v2.storage import blobs_at, store
 from services.azure.workspace import AzureWorkspace
@@ -127,9 +130,8 @@ def test_a_command_prints_nothing_of_the_sdk_s_own(azure, tmp_path):
 import sys
 from pathlib import Path
 from services.azure.sdk_v2.computes import Computes
-from services.azure.sdk_v2.history import History
-from services.azure.sdk_v2.jobs import Jobs
 from services.azure.sdk_v2.models import Models
+from services.azure.sdk_v2.parts import sdk_v2
 from services.azure.sdk_v2.session import Session
 from services.connection import from_environment
 from services.errors import NotFound
@@ -160,6 +162,74 @@ def test_a_runner_signs_in_by_the_tokens_that_a_person_s_sign_in_relays(azure, t
         azure.service.clear()
         assert [store.name for store in Computes(Session(received)).datastores()] == ["workspaceblobstore", "workspaceartifactstore"]
         assert azure.service.count("POST *login*token*") == 0
+
+
+def token_for(resource: str) -> dict[str, str]:
+    """What Microsoft's sign-in gives a person who asks for a resource."""
+    import requests
+
+    form = {"client_id": os.environ["AZURE_CLIENT_ID"], "client_secret": os.environ["AZURE_CLIENT_SECRET"]}
+    form |= {"grant_type": "client_credentials", "scope": f"{resource.rstrip('/')}/.default"}
+    where = f"https://login.microsoftonline.com/{os.environ['AZURE_TENANT_ID']}/oauth2/v2.0/token"
+    return dict(requests.post(where, data=form, timeout=60).json())
+
+
+AZ = f"""#!{sys.executable}
+import json, sys
+sys.path.insert(0, {str(PROJECT_ROOT)!r})
+from tests.azure.test_v2_catalog import token_for
+named = dict(zip(sys.argv, sys.argv[1:]))
+token = token_for(named.get("--resource") or named["--scope"].removesuffix("/.default"))["access_token"]
+print(json.dumps({{"accessToken": token, "expiresOn": "2099-01-01 00:00:00.000000", "tokenType": "Bearer"}}))
+"""
+
+
+def test_the_azure_cli_signs_in_wherever_it_is_installed(azure, tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "az").write_text(AZ)
+    (tmp_path / "bin" / "az").chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    place = replace(from_environment(tmp_path, sdk="v2"), sign_in=SignIn.AZURE_CLI, client_id="", secret="")
+    assert Session(place).region() == "westeurope"
+
+
+def test_a_person_signs_in_at_a_browser(azure, tmp_path, monkeypatch):
+    import requests
+
+    def visit(address: str, *_: object) -> bool:
+        threading.Thread(target=lambda: requests.get(address, timeout=60)).start()
+        return True
+
+    monkeypatch.setattr("webbrowser.open", visit)
+    place = replace(from_environment(tmp_path, sdk="v2"), sign_in=SignIn.INTERACTIVE, client_id="", secret="")
+    assert Session(place).region() == "westeurope"
+
+
+def test_a_managed_identity_signs_in(azure, tmp_path, monkeypatch):
+    asked = []
+
+    class Endpoint(BaseHTTPRequestHandler):
+        """What a machine in Azure has at a local address."""
+
+        def do_POST(self) -> None:
+            asked.append(dict(parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode())))
+            resource = asked[-1]["resource"]
+            given = {"access_token": token_for(resource)["access_token"], "resource": resource}
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(json.dumps(given | {"expires_on": "4070908800", "token_type": "Bearer"}).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Endpoint) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MSI_ENDPOINT", f"http://127.0.0.1:{server.server_port}/oauth2/token")
+        place = replace(from_environment(tmp_path, sdk="v2"), sign_in=SignIn.MANAGED_IDENTITY, client_id="of-the-user", secret="")
+        assert Session(place).region() == "westeurope"
+        server.shutdown()
+    assert all(question["client_id"] == "of-the-user" for question in asked)
 
 
 def test_an_access_token_that_ended_asks_for_a_new_sign_in(azure, session):
@@ -520,7 +590,7 @@ def read_by_azure_s_reader(table: dict[str, Any]) -> list[dict[str, Any]]:
 
 def test_azure_reads_the_rows_of_a_table_with_their_types_and_keys(azure, csv_files, tmp_path):
     where = {"folder": f"file://{tmp_path / 'tables'}"}
-    rows = read_by_azure_s_reader(mltable(where, TABLE, "/{year}/part.csv", multi_line=False))
+    rows = read_by_azure_s_reader(mltable([where], TABLE, "/{year}/part.csv"))
     assert rows == [
         {"year": "2024", "id": 1, "x": 0.5, "name": "a,b", "ok": True},
         {"year": "2025", "id": 2, "x": None, "name": "NA", "ok": False},
@@ -532,7 +602,7 @@ def test_azure_reads_the_rows_of_parquet_files(azure, tmp_path):
 
     (tmp_path / "p").mkdir()
     pandas.DataFrame({"id": [1, 2], "t": ["x\ny", None]}).to_parquet(tmp_path / "p" / "a.parquet")
-    rows = read_by_azure_s_reader(mltable({"folder": f"file://{tmp_path / 'p'}"}, Table(PARQUET, (), 2), None, multi_line=False))
+    rows = read_by_azure_s_reader(mltable([{"folder": f"file://{tmp_path / 'p'}"}], Table(PARQUET, (), 2)))
     assert rows == [{"id": 1, "t": "x\ny"}, {"id": 2, "t": None}]
 
 
@@ -543,7 +613,7 @@ def test_an_mltable_file_says_what_sdk_v1_keeps_for_the_same_dataset(ws):
     for table in (TABLE, Table(PARQUET, TABLE.columns, 2)):
         theirs = definition("https://x/y.csv", table, multi_line=False, partition_format="/{k}/y.csv")
         known = yaml.safe_load(theirs._dataflow._py_rs_dataflow.to_yaml_string())
-        ours = mltable({"file": "https://x/y.csv"}, table, "/{k}/y.csv", multi_line=False)
+        ours = mltable([{"file": "https://x/y.csv"}], table, "/{k}/y.csv")
         assert known["paths"] == ours["paths"]
         for their_step, our_step in zip(known["transformations"], ours["transformations"], strict=True):
             ((their_word, their_values),), ((our_word, our_values),) = their_step.items(), our_step.items()
@@ -682,7 +752,7 @@ def test_a_csv_that_azure_may_read_otherwise_is_uploaded_as_parquet(shared, add,
     assert (made.format, made.row_count) == ("parquet", 2)
     there = shared.download(made, tmp_path / "there")
     assert there.suffix == ".parquet"
-    assert read_by_azure_s_reader(mltable({"file": f"file://{there}"}, Table(PARQUET, (), 2), None, multi_line=False)) == [
+    assert read_by_azure_s_reader(mltable([{"file": f"file://{there}"}], Table(PARQUET, (), 2))) == [
         {"a": 1, "b": "x\ny"}, {"a": 2, "b": "z"}
     ]  # fmt: skip
 
@@ -697,7 +767,8 @@ def test_what_lies_in_a_datastore_is_registered_where_it_is(shared, add, place, 
 
 def input_of(session: Session, dataset: Any) -> Any:
     """As a run gets it."""
-    return Jobs(session, Datasets(session), History(session))._data(dataset.reference, tabular=isinstance(dataset, TabularDataset))
+    jobs: Any = sdk_v2(session.connection, print, of_a_command=True).jobs
+    return jobs._data(dataset.reference, tabular=isinstance(dataset, TabularDataset))
 
 
 def test_a_dataset_that_sdk_v1_registered_here_is_known_and_used(shared, azure, tmp_path, csv_folder, ml):

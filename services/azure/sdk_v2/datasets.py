@@ -1,8 +1,5 @@
-"""Data assets by azure-ai-ml: a folder, a file, or an MLTable file, which says where files lie and how rows are read from them.
-
-Of tables, of a pattern, and of files with partition keys this program writes the MLTable file, in the words in which azureml-core keeps
-its own datasets: Azure ML reads both by the same library.
-"""
+"""`sdk.Datasets` by data assets: a folder, a file, or an MLTable file, which this program writes of tables, of a pattern, and of files with
+partition keys."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services import log
-from services.azure.catalog import downloads
+from services.azure.catalog import downloads, mltables
 from services.azure.catalog.datasets import DATASTORE_PATH, TAG
 from services.azure.catalog.uploads import in_parallel
 from services.azure.sdk import DatasetVersion, ReadsOtherwise
@@ -26,16 +23,11 @@ from services.azure.sdk_v2.storage import Store, blobs_at, store
 from services.domain import Dataset, DatasetFile
 from services.errors import NotFound, SettingsError
 from services.intake.tabular import CSV, PARQUET, Table, rows_are_lines
-from services.intake.yaml_files import parse_yaml
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import Data
 
 logger = logging.getLogger(__name__)
-
-_TYPES = {"int64": "int", "float64": "float", "bool": "boolean", "object": "boolean"}
-"""MLTable's, by pandas's; any other is `string`."""
-_FORMATS = {"read_delimited": CSV, "read_parquet": PARQUET}
 
 
 class Datasets:
@@ -77,15 +69,12 @@ class Datasets:
         """The place of its files, "" where there are several or it can't be read; the format of its rows, "" where its items are files."""
         if not DATASTORE_PATH.fullmatch(place):  # as of a dataset of SDK v1: where its files are the SDK doesn't tell
             return "", CSV
-        paths, steps, table = [], [], {}
+        known = "", CSV
         with log.suppress(logger, f"The MLTable file of {place} can't be read", Exception):  # of storage, of YAML, of what is in it
             container, blobs = blobs_at(self._session, f"{place.rstrip('/')}/MLTable")
-            table = parse_yaml(container.download_blob(blobs["MLTable"].name).readall(), "It", "")
-            paths = [str(path) for entry in table["paths"] for path in entry.values()]
-            steps = [step if isinstance(step, str) else next(iter(step)) for step in table.get("transformations") or ()]
-        one = paths[0].removeprefix("./") if len(paths) == 1 else ""
-        root = _short(one if "://" in one else f"{place.rstrip('/')}/{one}") if one else ""
-        return root, next((_FORMATS.get(step, CSV) for step in steps if step.startswith("read_")), "" if table else CSV)
+            root, table_format = mltables.described(container.download_blob(blobs["MLTable"].name).readall(), place)
+            known = _short(root), table_format
+        return known
 
     # ---- their files -----------------------------------------------------------------------------------------------------------------
 
@@ -142,7 +131,8 @@ class Datasets:
         client, place = self._session.client, place.removesuffix("/**")
         kind = self._kind(place)
         if table or partition_format or kind == "pattern":
-            path = self._write_mltable(checked(name, "name"), {kind: self.long_form(place)}, table, partition_format, multi_line=multi_line)
+            content = mltables.mltable([{kind: self.long_form(place)}], table, partition_format)
+            path = self.write_mltable(f"{checked(name, 'name')}/tables", content)
             asset = Data(name=name, path=path, type=AssetTypes.MLTABLE)
         else:
             asset = Data(name=checked(name, "name"), path=place, type=AssetTypes.URI_FILE if kind == "file" else AssetTypes.URI_FOLDER)
@@ -167,16 +157,11 @@ class Datasets:
         match = DATASTORE_PATH.fullmatch(place)
         return f"azureml://{here}/datastores/{match[1]}/paths/{match[2]}" if match else place
 
-    def _write_mltable(
-        self, name: str, path: Mapping[str, str], table: Table | None, partition_format: str | None, *, multi_line: bool
-    ) -> str:
-        """Into a folder of its own, which is returned: beside the files it would be one of them."""
-        import yaml  # type: ignore[import-untyped]
-
-        text = yaml.safe_dump(mltable(path, table, partition_format, multi_line=multi_line), sort_keys=False, allow_unicode=True)
-        here = self.store()
-        folder = f"batch-scoring-studio/{name}/tables/{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-        here.blobs().upload_blob(f"{folder}/MLTable", text.encode(), overwrite=True)
+    def write_mltable(self, name: str, content: Mapping[str, Any]) -> str:
+        """Into a folder of its own, named by its content, which is returned: beside the files it would be one of them."""
+        text, here = mltables.yaml_of(content), self.store()
+        folder = f"batch-scoring-studio/{name}/{hashlib.sha256(text).hexdigest()[:16]}"
+        here.blobs().upload_blob(f"{folder}/MLTable", text, overwrite=True)
         return f"azureml://datastores/{here.name}/paths/{folder}/"
 
     def set_note(self, reference: str, note: str) -> str:
@@ -194,21 +179,6 @@ class Datasets:
     def unregister(self, reference: str) -> None:
         """Archived, which is all that the SDK has."""
         self._session.client.data.archive(*parsed(reference, "dataset"))
-
-
-def mltable(path: Mapping[str, str], table: Table | None, partition_format: str | None, *, multi_line: bool) -> dict[str, Any]:
-    """The content of an MLTable file: the rows of `table` in the files at `path`, or these files. Partition keys are strings."""
-    steps: list[dict[str, Any]] = []
-    if partition_format:
-        steps.append({"extract_columns_from_partition_format": {"partition_format": partition_format}})
-    if table and table.format == PARQUET:
-        steps.append({"read_parquet": {"include_path_column": False}})
-    elif table:
-        reader = {"delimiter": ",", "encoding": "utf8", "header": "all_files_same_headers", "include_path_column": False}
-        steps.append({"read_delimited": reader | {"infer_column_types": not table.columns, "support_multi_line": multi_line}})
-        types = [{"columns": column, "column_type": _TYPES.get(dtype, "string")} for column, dtype in table.columns]
-        steps += [{"convert_column_types": types}] if types else []
-    return {"type": "mltable", "paths": [dict(path)]} | ({"transformations": steps} if steps else {})
 
 
 def _short(place: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Mapping
 from contextlib import redirect_stderr
@@ -14,6 +13,7 @@ import yaml  # type: ignore[import-untyped]
 from services.azure.auth.sdk_errors import is_not_found, run_status
 from services.azure.catalog.datasets import DATASTORE_PATH, azure_partition_format
 from services.azure.catalog.environments import to_make
+from services.azure.catalog.mltables import mltable
 from services.azure.run_history import History
 from services.azure.run_plan import MAX_NAME, OUTPUT, RUN_TAG, FailedFiles, RunPlan, description_of, source_of
 from services.azure.sdk import Details
@@ -100,14 +100,9 @@ class Jobs:
     def _failed_files(self, files: FailedFiles) -> Input:
         """Just these, listed by an MLTable file, which is uploaded to a folder named by its content."""
         root = self._datasets.long_form(files.root)
-        table: dict[str, Any] = {"type": "mltable", "paths": [{"file": f"{root}/{path}"} for path in files.paths]}
-        if pattern := azure_partition_format(files.partition_format):
-            table["transformations"] = [{"extract_columns_from_partition_format": {"partition_format": pattern}}]
-        text = yaml.safe_dump(table, sort_keys=False, allow_unicode=True).encode()
-        here = storage.store(self._session)
-        folder = f"batch-scoring-studio/reruns/{hashlib.sha256(text).hexdigest()[:16]}"
-        here.blobs().upload_blob(f"{folder}/MLTable", text, overwrite=True)
-        return {"type": "mltable", "path": f"azureml://datastores/{here.name}/paths/{folder}/", "mode": "eval_mount"}
+        paths = [{"file": f"{root}/{path}"} for path in files.paths]
+        table = mltable(paths, partition_format=azure_partition_format(files.partition_format))
+        return {"type": "mltable", "path": self._datasets.write_mltable("reruns", table), "mode": "eval_mount"}
 
     def create(self, built: PipelineJob, plan: RunPlan, run_id: str) -> str:
         """The service refuses another job of the same name, and may refuse the same one again: then it is there."""

@@ -20,7 +20,6 @@ from services.file_names import short
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
-
 AUDIENCES = ("https://management.azure.com", "https://ml.azure.com")
 """What the SDK asks tokens for. The second is for submitting: the SDK checks that it is the token's audience."""
 CONNECT_SECONDS, READ_SECONDS = 30, 120  # the SDK's own: five minutes each
@@ -86,9 +85,6 @@ def _give_up_in_time(response: Any) -> None:
     status, seconds = response.http_response.status_code, response.http_response.headers.get("Retry-After", "")
     if status in (429, 503) and not throttling.has_time_for(float(seconds) if seconds.isdecimal() else 0.0):
         raise RetryError(f"too many {status} error responses")
-
-
-# ---- what the nouns share ------------------------------------------------------------------------------------------------------------
 
 
 def checked(name: str, noun: str) -> str:
