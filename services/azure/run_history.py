@@ -25,9 +25,9 @@ _PAGE = 100
 class History:
     """Its methods raise what azure-core raises."""
 
-    def __init__(self, session: Session[Any], credential: Callable[[], Any], discovery: Callable[[], str]) -> None:
-        """`credential` is azure-identity's of who is signed in, `discovery` the workspace's address of that name."""
-        self._session, self._credential, self._discovery = session, credential, discovery
+    def __init__(self, session: Session[Any], discovery: Callable[[], str]) -> None:
+        """`discovery` is the workspace's address of that name."""
+        self._session, self._discovery = session, discovery
         place = session.connection
         within = f"/subscriptions/{place.subscription_id}/resourceGroups/{place.resource_group}"
         self._path = f"{within}/providers/Microsoft.MachineLearningServices/workspaces/{place.workspace_name}"
@@ -101,7 +101,7 @@ class History:
         client = self._session.client
         if self._opened is None or self._opened[0] is not client:  # else it was signed in anew
             transport = RequestsTransport(connection_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS)
-            policies = [RedirectPolicy(), RetryPolicy(), BearerTokenCredentialPolicy(self._credential(), f"{_MANAGEMENT}/.default")]
+            policies = [RedirectPolicy(), RetryPolicy(), BearerTokenCredentialPolicy(self._session.credential, f"{_MANAGEMENT}/.default")]
             sender: Any = PipelineClient("", policies=policies, transport=transport)
             self._opened = client, sender, f"{_sent(sender, 'GET', self._discovery())['api']}/history/v1.0{self._path}"
         return self._opened[1:]

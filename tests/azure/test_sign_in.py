@@ -18,12 +18,13 @@ import pytest
 from services.azure.auth.token_relay import TokenReceiver
 from services.azure.catalog.datasets import Datasets
 from services.azure.sdk import Sdk
-from services.azure.sdk_v1.session import AUDIENCE, Session
+from services.azure.sdk_v1.session import Session
 from services.azure.sdks import sdk_of
 from services.connection import Connection, SignIn, from_environment
 from services.errors import WorkspaceUnavailable
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
+ARM = "https://management.core.windows.net"
 
 
 @pytest.fixture
@@ -125,7 +126,9 @@ def managed_identity(token, monkeypatch) -> Iterator[list[str]]:
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.end_headers()
-            self.wfile.write(json.dumps({"access_token": token, "expires_on": "4070908800", "token_type": "Bearer"}).encode())
+            self.wfile.write(
+                json.dumps({"access_token": token, "expires_on": "4070908800", "token_type": "Bearer", "resource": ARM}).encode()
+            )
 
         def log_message(self, *_: object) -> None:
             pass
@@ -163,13 +166,13 @@ def test_a_service_principal_without_a_secret_is_not_tried(place, azure):
 def test_a_runner_s_token_is_replaced_while_its_sender_is_there(place):
     reading, writing = os.pipe()
     with os.fdopen(writing, "wb", buffering=0) as sender, FileIO(reading) as stdin:
-        sender.write(f"{replace(place, tokens={AUDIENCE: 'first'}).to_pipe()}\n".encode())
+        sender.write(f"{replace(place, tokens={ARM: 'first'}).to_pipe()}\n".encode())
         receiver = TokenReceiver(stdin)
         tokens = receiver.connection.tokens
-        assert tokens[AUDIENCE] == "first"
-        threading.Timer(0.05, sender.write, [f"{replace(place, tokens={AUDIENCE: 'second'}).to_pipe()}\n".encode()]).start()
+        assert tokens[ARM] == "first"
+        threading.Timer(0.05, sender.write, [f"{replace(place, tokens={ARM: 'second'}).to_pipe()}\n".encode()]).start()
         assert receiver.wait(20)
-        assert tokens[AUDIENCE] == "second"
+        assert tokens[ARM] == "second"
         threading.Timer(0.05, sender.close).start()
         assert not receiver.wait(20)
         assert not receiver.wait(20)

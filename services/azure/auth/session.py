@@ -8,16 +8,17 @@ import os
 import sys
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, redirect_stdout
 from dataclasses import replace
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from services import environment_variables
 from services.azure.auth import retry
+from services.azure.auth.credentials import Credential
 from services.azure.auth.sdk_errors import azure_errors, is_sign_in_expired
 from services.azure.auth.throttling import notify_when_throttled
-from services.connection import Connection, SignIn
+from services.connection import Connection
 from services.errors import WorkspaceUnavailable
 
 C = TypeVar("C")
@@ -31,11 +32,14 @@ _SPELLINGS = (("https_proxy", "HTTPS_PROXY"), ("no_proxy", "NO_PROXY"), ("SSL_CE
 
 
 class Session(ABC, Generic[C]):
-    """One client of an SDK, opened when it is first used. Safe to use from several threads; cheap to make.
+    """One client of an SDK, opened when it is first used. Safe to use from several threads; cheap to make. `credential` is azure-identity's
+    of who is signed in, with which the client was opened.
 
     `notify` is called with what a person should know meanwhile: the address and code of a device code sign-in; that Azure is busy and the
     call is retried, and "" once that is over.
     """
+
+    credential: Credential
 
     def __init__(self, connection: Connection, notify: Callable[[str], None] = print, *, of_a_command: bool = False) -> None:
         """`of_a_command` is for a program of one thread that somebody waits for: what the SDK prints is kept from standard output, and
@@ -49,11 +53,7 @@ class Session(ABC, Generic[C]):
 
     @abstractmethod
     def _open(self) -> C:
-        """Import the SDK and sign in. Called with the lock held; may raise what the SDK raises, and ImportError."""
-
-    @abstractmethod
-    def _tokens(self) -> Mapping[str, str]:
-        """Access tokens of who is signed in, by their audience, as `Connection.tokens` gives them to a runner."""
+        """Import the SDK and sign in by the credential. Called with the lock held; may raise what the SDK raises, and ImportError."""
 
     @abstractmethod
     def region(self) -> str:
@@ -73,6 +73,7 @@ class Session(ABC, Generic[C]):
                 place = self.connection
                 with self._throttle_notice(), azure_errors(f"The workspace {place.location} can't be opened"):
                     try:
+                        self.credential = Credential(place, self._notify)
                         self._client = self._open()
                     except ImportError as error:
                         hint = f"Set it up again: make setup. A wheel needs its extra: batch-scoring-studio[{place.workspace}]."
@@ -111,7 +112,7 @@ class Session(ABC, Generic[C]):
         if not self.connection.sign_in.asks_a_person:
             return self.connection
         with self.sdk_calls("There is no access token for the run"):
-            return replace(self.connection, tokens=self._tokens())
+            return replace(self.connection, tokens=self.credential.tokens())
 
 
 class _Silence:
@@ -168,17 +169,3 @@ def prepare_environment() -> None:
         for missing, given in ((first, second), (second, first)):
             if environment_variables.value(given) and not environment_variables.value(missing):
                 os.environ[missing] = environment_variables.value(given)
-
-
-def credential_of_a_person(connection: Connection, notify: Callable[[str], None]) -> Any:
-    from azure.identity import AzureCliCredential, DeviceCodeCredential, InteractiveBrowserCredential
-
-    tenant: dict[str, Any] = {"tenant_id": connection.tenant_id} if connection.tenant_id else {}
-    if connection.sign_in is SignIn.AZURE_CLI:
-        return AzureCliCredential(**tenant)
-    if connection.sign_in is SignIn.DEVICE_CODE:
-        return DeviceCodeCredential(
-            prompt_callback=lambda address, code, _until: notify(f"Open {address} and enter the code {code}"), timeout=600, **tenant
-        )
-    notify("A browser window opens on the machine where this program runs: sign in there.")
-    return InteractiveBrowserCredential(timeout=600, **tenant)

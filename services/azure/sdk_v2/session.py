@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from services.azure.auth import session, throttling
-from services.azure.auth.credentials import Credential, credential
 from services.azure.auth.sdk_errors import WHERE_IT_IS, message_of, parse_time
 from services.azure.auth.session import without_garbage_collection
 from services.domain import parse_reference
@@ -31,7 +30,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 class Session(session.Session["MLClient"]):
     """One `azure.ai.ml.MLClient`."""
 
-    credential: Credential
     discovery_url: str
     """Where the addresses of the workspace's services are."""
 
@@ -43,7 +41,7 @@ class Session(session.Session["MLClient"]):
             from azure.core.exceptions import ResourceNotFoundError
 
         logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)  # it and those below write to standard error by themselves
-        self.credential = Credential(credential(place, self._notify), AUDIENCES)
+        self.credential.audiences |= {*AUDIENCES}
         client = MLClient(
             self.credential,
             place.subscription_id,
@@ -62,9 +60,6 @@ class Session(session.Session["MLClient"]):
             raise NotFound(f"The workspace {place.location} can't be opened: {message_of(error)}", WHERE_IT_IS) from error
         self._region, self.discovery_url = str(workspace.location), str(workspace.discovery_url)
         return client
-
-    def _tokens(self) -> Mapping[str, str]:
-        return {audience: self.credential.get_token(f"{audience}/.default").token for audience in self.credential.audiences}
 
     def region(self) -> str:
         with self.sdk_calls("You are not signed in"):
