@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from services.azure.auth.session import Session
 from services.azure.run_plan import RunPlan
 from services.domain import Dataset, DatasetFile, Environment, Model, RunRequest
-from services.errors import IntakeError
+from services.errors import IntakeError, NotFound
 from services.intake.tabular import Table
 from services.remote import ComputeTarget, Datastore, PipelineRun, PublishedPipeline, Recurrence, Schedule, TrainingRun
 
@@ -108,19 +108,20 @@ class DatasetVersion:
         return f"{self.name}:{self.version}"
 
 
-class Store(Protocol):
+@dataclass(frozen=True)
+class Store:
     """A datastore, to upload to and download from."""
 
     name: str
     container: Any
     """An azure.storage.blob.ContainerClient, or one that has the same methods; None where it is not a blob store."""
 
-    def sizes_below(self, folder: str) -> dict[str, int]:
-        """Bytes of each file below a folder, by its path there; {} where there is nothing."""
-
-    def upload(self, source: Path, folder: str, *, overwrite: bool) -> None:
-        """Upload what is below the folder `source` of this machine: some hundred files, or 64 MB. It may leave files out and say nothing:
-        the caller verifies what arrived."""
+    @property
+    def blobs(self) -> Any:
+        """The container. Raises NotFound where there is none."""
+        if self.container is None:
+            raise NotFound(f"Datastore {self.name} is not a blob store.", "Use one of Azure Blob Storage or Data Lake Gen2.")
+        return self.container
 
 
 class ReadsOtherwise(IntakeError):
@@ -132,7 +133,7 @@ class Datasets(Protocol):
     caller is within `Session.sdk_calls`."""
 
     changed_characters: frozenset[str]
-    """Those that an upload by this SDK changes in the name of a file."""
+    """Those that this SDK has otherwise in the name of a file."""
     versions_apart: bool
     """Whether each version is described, tagged and deleted by itself, or all versions of a name are together."""
     deletion: str
@@ -263,16 +264,14 @@ class Details:
     logs: Mapping[str, str] = field(default_factory=dict)
 
 
-class Output(Protocol):
-    """Where a step's output lies."""
+@dataclass(frozen=True)
+class Output:
+    """Where a step's output lies: the container, as of a `Store`, and the path of the folder or file there. One that is in no blob store is
+    downloaded below a folder by `download`."""
 
     container: Any
-    """As of a `Store`."""
     path: str
-    """Of the folder or file there."""
-
-    def download(self, folder: Path) -> None:
-        """Download it below `folder`: for an output that is in no blob store."""
+    download: Callable[[Path], object] | None = None
 
 
 class Step(Protocol):

@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from services.azure.catalog.downloads import blobs_by_path
+from services.azure.catalog.uploads import upload_files
 from services.azure.sdk_v1.datasets import as_azure_reads
 from services.domain import TableReading, TabularDataset
 from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
 UPLOADS = "PUT *.blob.core.windows.net*"
 
 
-def test_an_upload_error_that_the_sdk_swallows_is_retried(cloud, azure, csv_folder):
+def test_an_upload_that_storage_swallows_is_retried(cloud, azure, csv_folder):
     azure.service.fault(UPLOADS + "0001.csv*", swallow=True)
     dataset = cloud.register_dataset("d", csv_folder(3))
     assert cloud.changed_files(dataset) == []
@@ -53,6 +55,14 @@ def test_other_content_of_the_same_size_is_another_upload(cloud, csv_folder):
     again = cloud.register_dataset("d", folder)
     assert cloud.local_file(again, "0000.csv").read_bytes() == bytes(reversed(before))
     assert cloud.local_file(cloud.dataset("d:1"), "0000.csv").read_bytes() == before
+
+
+def test_a_datastore_without_a_secret_is_opened_as_who_is_signed_in(cloud, azure, tmp_path):
+    azure.service.set_storage_credentials("None", azure.workspace)
+    (tmp_path / "a.csv").write_text("1")
+    here = cloud._sdk.datasets.store()
+    upload_files(here.blobs, "target", {"a.csv": tmp_path / "a.csv"}, lambda _done, _total: None)
+    assert [(name, blob.size) for name, blob in blobs_by_path(here.blobs, "target").items()] == [("a.csv", 1)]
 
 
 def test_names_with_special_characters_arrive_unchanged(cloud, tmp_path):

@@ -19,7 +19,7 @@ import yaml
 
 from services import PROJECT_ROOT
 from services.azure.auth.token_relay import TokenReceiver
-from services.azure.catalog import uploads
+from services.azure.catalog import downloads, uploads
 from services.azure.catalog.datasets import Datasets as SharedDatasets
 from services.azure.catalog.mltables import mltable
 from services.azure.catalog.model_properties import properties_of
@@ -332,7 +332,6 @@ def test_the_same_content_is_sent_once_and_is_another_version(models, model_fold
 
 def test_an_upload_shows_its_progress_to_the_end(models, tmp_path, monkeypatch):
     monkeypatch.setattr(uploads, "CHUNK_BYTES", 40_000)
-    monkeypatch.setattr(uploads, "_PART_BYTES", 80_000)
     (tmp_path / "m.bin").write_bytes(os.urandom(100_000))
     seen = []
     register(models, tmp_path / "m.bin", progress=lambda here, of: seen.append((here, of)))
@@ -341,7 +340,6 @@ def test_an_upload_shows_its_progress_to_the_end(models, tmp_path, monkeypatch):
 
 def test_an_upload_that_broke_off_goes_on_where_it_was(models, tmp_path, azure, monkeypatch):
     monkeypatch.setattr(uploads, "CHUNK_BYTES", 40_000)
-    monkeypatch.setattr(uploads, "_PART_BYTES", 80_000)
     (tmp_path / "m.bin").write_bytes(os.urandom(200_000))
     azure.service.fault("PUT *comp=blocklist*", status=403)
     with pytest.raises(StudioError):
@@ -439,7 +437,7 @@ def place(session, azure) -> str:
     """A folder of the default datastore with FILES in it."""
     here = store(session)
     for name, content in FILES.items():
-        here.blobs().upload_blob(f"some/folder/{name}", content)
+        here.blobs.upload_blob(f"some/folder/{name}", content)
     return "azureml://datastores/workspaceblobstore/paths/some/folder"
 
 
@@ -465,8 +463,9 @@ def test_a_folder_goes_up_and_is_listed_whatever_opens_the_storage(session, data
         (tmp_path / "files" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "files" / name).write_bytes(content)
     here = datasets.store()
-    here.upload(tmp_path / "files", "target", overwrite=False)
-    assert here.sizes_below("target") == {name: len(content) for name, content in FILES.items()}
+    uploads.upload_files(here.blobs, "target", {name: tmp_path / "files" / name for name in FILES}, silent)
+    there = downloads.blobs_by_path(here.blobs, "target")
+    assert {name: blob.size for name, blob in there.items()} == {name: len(content) for name, content in FILES.items()}
     asked = session.credential.audiences
     assert ("https://storage.azure.com" in asked) is (credentials == "None")  # then a runner gets a token for it too
 
@@ -635,7 +634,7 @@ def test_a_table_of_another_program_is_told_by_its_mltable_file(session, dataset
 
     for name, step in (("t", "read_parquet: {}"), ("u", "read_delimited: {}"), ("f", "")):
         text = "type: mltable\npaths:\n- folder: ./data\n" + (f"transformations:\n- {step}\n" if step else "")
-        store(session).blobs().upload_blob(f"theirs/{name}/MLTable", text.encode())
+        store(session).blobs.upload_blob(f"theirs/{name}/MLTable", text.encode())
         ml.data.create_or_update(Data(name=name, type="mltable", path=f"azureml://datastores/workspaceblobstore/paths/theirs/{name}/"))
     listed = {one.name: (one.tabular, one.format, one.root) for one in datasets.all(())}
     base = "azureml://datastores/workspaceblobstore/paths/theirs"

@@ -36,7 +36,8 @@ class Datastores:
 
     def _described(self, name: str) -> dict[str, Any]:
         account, _, container = self.container(name).partition("/")
-        signature = self._workspace.blobs.signature(self.container(name), permissions="rcwdl")
+        by_identity = self._workspace.v2_datastores.credentials == "None"
+        signature = None if by_identity else self._workspace.blobs.signature(self.container(name), permissions="rcwdl")
         return {
             "name": name,
             "dataStoreType": "AzureBlob",
@@ -47,11 +48,11 @@ class Datastores:
                 "containerName": container,
                 "endpoint": "core.windows.net",
                 "protocol": "https",
-                "credentialType": "Sas",
+                "credentialType": "None" if by_identity else "Sas",
                 "credential": signature,
                 "accountKey": None,
                 "sasToken": signature,
-                "isSas": True,
+                "isSas": not by_identity,
                 "blobCacheTimeout": None,
                 "subscriptionId": SUBSCRIPTION,
                 "resourceGroup": GROUP,

@@ -147,7 +147,7 @@ class Datasets:
         target = f"batch-scoring-studio/{name}/{content_of(base, files)[:16]}"
         with self._session.sdk_calls(f"Dataset {name} was not registered", "name"):
             store = self._sdk.store()
-            upload_files(base, files, store, target, staging, progress)
+            upload_files(store.blobs, target, {file.path: base / file.path for file in files}, progress)
         uri = f"azureml://datastores/{store.name}/paths/{target}"
         return self._register(name, inspection, uri, description, multi_line=multi_line, uploaded=True)
 

@@ -46,14 +46,14 @@ def fetch_output(step: Step, plan: RunPlan, folder: AzureRunFolder, progress: Pr
     incoming = folder.output_incoming
     output = step.output()
     shutil.rmtree(folder.output, ignore_errors=True)  # of an earlier download; there may be no room for both
-    if output.container:
+    if output.download:
+        output.download(incoming)
+    else:
         wanted = {incoming / downloads.relative_path(blob.name): blob for blob in downloads.blobs_below(output.container, output.path)}
         downloads.fetch(output.container, wanted, progress)
         for path in incoming.rglob("*"):
             if path.is_file() and path not in wanted:  # the beginning of a blob that is gone
                 path.unlink()
-    else:
-        output.download(incoming)
     root = _root(incoming, output.path, plan.request.settings.append_row_file_name)
     if root.is_dir():
         os.replace(root, folder.output)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from services.azure.auth.sdk_errors import is_not_found
 from services.azure.catalog.datasets import DATASTORE_PATH, tags_of_people
-from services.azure.sdk import DatasetVersion, ReadsOtherwise
+from services.azure.sdk import DatasetVersion, ReadsOtherwise, Store
 from services.azure.sdk_v1.session import Session
 from services.domain import Dataset, DatasetFile, TabularDataset
 from services.errors import NotFound, SettingsError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 class Datasets:
     changed_characters = frozenset('"%&*:<>?|')
-    """What upload_directory writes as %22 and so on, for good."""
+    """What the SDK's data access writes and reads as %22 and so on."""
     versions_apart = False
     deletion = "It is unregistered in Azure ML, for everyone who uses the workspace; its files stay in their datastore."
 
@@ -89,7 +89,8 @@ class Datasets:
         from azureml.core import Datastore
 
         workspace = self._session.client
-        return Store(Datastore.get(workspace, name) if name else workspace.get_default_datastore())
+        datastore = Datastore.get(workspace, name) if name else workspace.get_default_datastore()
+        return Store(str(datastore.name), container_of(datastore, self._session))
 
     def as_read(self, paths: Sequence[Path], table: Table) -> tuple[Table, bool]:
         return as_azure_reads(paths, table)
@@ -169,25 +170,14 @@ class Datasets:
         return place
 
 
-class Store:
-    """`sdk.Store` of a Datastore."""
+def container_of(datastore: Any, session: Session) -> Any:
+    """As of a `sdk.Store`. Where the workspace keeps no secret of the storage, it is opened as who is signed in."""
+    service = getattr(datastore, "blob_service", None)
+    if service is None or datastore.sas_token or datastore.account_key:
+        return service and service.get_container_client(datastore.container_name)
+    from azureml._vendor.azure_storage.blob import ContainerClient
 
-    def __init__(self, store: Any) -> None:
-        self._store, self.name = store, str(store.name)
-        service = getattr(store, "blob_service", None)
-        self.container = service.get_container_client(store.container_name) if service else None
-
-    def sizes_below(self, folder: str) -> dict[str, int]:
-        from azureml.core import Dataset
-
-        files = list_files_if_any(Dataset.File.from_files((self._store, f"{folder}/**"), validate=False))
-        return {file.path: file.size for file in files}
-
-    def upload(self, source: Path, folder: str, *, overwrite: bool) -> None:
-        """`upload_directory` swallows what goes wrong and leaves empty files."""
-        from azureml.core import Dataset
-
-        Dataset.File.upload_directory(str(source), (self._store, folder), overwrite=overwrite, show_progress=False)
+    return ContainerClient(service.url, datastore.container_name, credential=session.credential)
 
 
 def _version(registered: Any, version: int, definition: Any) -> DatasetVersion:

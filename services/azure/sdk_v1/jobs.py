@@ -12,14 +12,15 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.azure.catalog.datasets import azure_partition_format
 from services.azure.run_history import details_of
 from services.azure.run_plan import MAX_NAME, OUTPUT, RUN_TAG, STEP, FailedFiles, RunPlan, description_of, source_of
-from services.azure.sdk import Details
-from services.azure.sdk_v1.datasets import Datasets
+from services.azure.sdk import Details, Output
+from services.azure.sdk_v1.datasets import Datasets, container_of
 from services.azure.sdk_v1.environments import Environments
 from services.azure.sdk_v1.session import Session
 from services.domain import parse_reference
@@ -112,14 +113,14 @@ class Jobs:
             calls.submit_saved_pipeline_run_async(pipeline_run_id=job_id)
 
     def open(self, experiment: str, job_id: str) -> Job:
-        return Job(sdk_run(self._session.client, experiment, job_id))
+        return Job(self._session, sdk_run(self._session.client, experiment, job_id))
 
 
 class Step:
     """`sdk.Step` of a run of the SDK."""
 
-    def __init__(self, run: Any) -> None:
-        self._run = run
+    def __init__(self, session: Session, run: Any) -> None:
+        self._session, self._run = session, run
 
     def status(self) -> str:
         return str(self._run.get_status())
@@ -128,7 +129,12 @@ class Step:
         return details_of(self._run.get_details())
 
     def output(self) -> Output:
-        return Output(self._run.get_output_data(OUTPUT))
+        """The SDK's own download holds each file in memory, writes an empty one where it can't read it, and follows names that lead out of
+        the folder."""
+        reference = self._run.get_output_data(OUTPUT)
+        container = container_of(reference.datastore, self._session)
+        download = None if container else partial(reference.download, overwrite=True, show_progress=False)
+        return Output(container, reference.path_on_datastore or "", download)
 
     def reused(self) -> str:
         return (self._run.properties or {}).get("azureml.reusedpipeline") or ""
@@ -137,12 +143,12 @@ class Step:
 class Job(Step):
     """`sdk.Job` of a PipelineRun."""
 
-    def __init__(self, run: Any) -> None:
-        super().__init__(run)
+    def __init__(self, session: Session, run: Any) -> None:
+        super().__init__(session, run)
         self.studio_url = str(run.get_portal_url())
 
     def step(self) -> Step | None:
-        return next((Step(run) for run in self._run.get_steps()), None)
+        return next((Step(self._session, run) for run in self._run.get_steps()), None)
 
     def cancel(self) -> None:
         self._run.cancel()
@@ -158,19 +164,6 @@ class Job(Step):
             self._run.set_tags(changed)
         if gone := [key for key, value in (tags or {}).items() if not value and key in known]:
             self._run.remove_tags(gone)
-
-
-class Output:
-    """`sdk.Output` of a PortDataReference."""
-
-    def __init__(self, reference: Any) -> None:
-        self._reference, self.path = reference, reference.path_on_datastore or ""
-        service = getattr(reference.datastore, "blob_service", None)
-        self.container = service.get_container_client(reference.datastore.container_name) if service else None
-
-    def download(self, folder: Path) -> None:
-        """The SDK holds each file in memory, writes an empty one where it can't read it, and follows names that lead out of the folder."""
-        self._reference.download(local_path=str(folder), overwrite=True, show_progress=False)
 
 
 def with_parameters(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from services import log
 from services.azure.auth.sdk_errors import azure_errors, parse_time
 from services.azure.catalog.downloads import ProgressCounter
 from services.azure.catalog.model_properties import fields_of
-from services.azure.catalog.uploads import in_parallel, put_blob
+from services.azure.catalog.uploads import in_parallel, put_file
 from services.azure.sdk import Progress
 from services.azure.sdk_v1.session import Session
 from services.domain import Model, parse_reference, utc_now
@@ -156,8 +156,7 @@ def _upload(workspace: Workspace, path: Path, progress: Progress) -> str:
     def upload_file(name: str) -> None:
         address = client.create_empty_artifacts(origin, container, [name]).artifact_content_information[name].content_uri
         blob, size = BlobClient.from_blob_url(address), files[name].stat().st_size
-        with file_tree.reading(files[name]) as content:
-            put_blob(blob, content, size, counter.add)
+        put_file(blob, files[name], counter.add)
         if (arrived := blob.get_blob_properties().size) != size:
             text = f"{name} did not arrive whole: {arrived:,} of {size:,} bytes are there."
             raise WorkspaceUnavailable(text, "Try again: nothing was registered.")

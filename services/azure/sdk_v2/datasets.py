@@ -17,9 +17,9 @@ from services import log
 from services.azure.catalog import downloads, mltables
 from services.azure.catalog.datasets import DATASTORE_PATH, TAG
 from services.azure.catalog.uploads import in_parallel
-from services.azure.sdk import DatasetVersion, ReadsOtherwise
+from services.azure.sdk import DatasetVersion, ReadsOtherwise, Store
 from services.azure.sdk_v2.session import Session, changed, checked, created_at, has_number, number_of, parsed
-from services.azure.sdk_v2.storage import Store, blobs_at, store
+from services.azure.sdk_v2.storage import blobs_at, store
 from services.domain import Dataset, DatasetFile
 from services.errors import NotFound, SettingsError
 from services.intake.tabular import CSV, PARQUET, Table, rows_are_lines
@@ -161,7 +161,7 @@ class Datasets:
         """Into a folder of its own, named by its content, which is returned: beside the files it would be one of them."""
         text, here = mltables.yaml_of(content), self.store()
         folder = f"batch-scoring-studio/{name}/{hashlib.sha256(text).hexdigest()[:16]}"
-        here.blobs().upload_blob(f"{folder}/MLTable", text, overwrite=True)
+        here.blobs.upload_blob(f"{folder}/MLTable", text, overwrite=True)
         return f"azureml://datastores/{here.name}/paths/{folder}/"
 
     def set_note(self, reference: str, note: str) -> str:

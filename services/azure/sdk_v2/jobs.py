@@ -16,7 +16,7 @@ from services.azure.catalog.environments import to_make
 from services.azure.catalog.mltables import mltable
 from services.azure.run_history import History
 from services.azure.run_plan import MAX_NAME, OUTPUT, RUN_TAG, FailedFiles, RunPlan, description_of, source_of
-from services.azure.sdk import Details
+from services.azure.sdk import Details, Output
 from services.azure.sdk_v2 import storage
 from services.azure.sdk_v2.datasets import Datasets
 from services.azure.sdk_v2.environments import IMAGE, conda_of
@@ -169,7 +169,7 @@ class Step:
             place = str(self._session.client.data.get(checked(name, "dataset"), version).path)
         match = DATASTORE_PATH.fullmatch(place)
         here = storage.store(self._session, match[1] if match else "")
-        return Output(here.container, (match[2] if match else place).rstrip("/"))
+        return Output(here.blobs, (match[2] if match else place).rstrip("/"))
 
     def reused(self) -> str:
         step = (self._history.run(self._id).get("properties") or {}).get("azureml.reusedrunid")
@@ -211,13 +211,3 @@ class Job(Step):
             self._history.change(self._experiment, self._id, wanted)
         if gone := [key for key, value in (tags or {}).items() if not value]:
             self._history.remove_tags(self._experiment, self._id, gone)
-
-
-class Output:
-    """`sdk.Output`, in a datastore of blobs."""
-
-    def __init__(self, container: Any, path: str) -> None:
-        self.container, self.path = container, path
-
-    def download(self, folder: Path) -> None:
-        raise NotFound("The output is in no blob store.", "Download it in Azure ML studio.")

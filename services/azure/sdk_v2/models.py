@@ -6,15 +6,14 @@ import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from services.azure.catalog import downloads, model_properties
-from services.azure.catalog.uploads import in_parallel, link, upload_files
+from services.azure.catalog.uploads import in_parallel, upload_files
 from services.azure.sdk import Progress
 from services.azure.sdk_v2.session import Session, changed, checked, created_at, has_number, number_of, parsed, word
 from services.azure.sdk_v2.storage import ARTIFACTS, blobs_at, store
-from services.domain import DatasetFile, Model, utc_now
+from services.domain import Model, utc_now
 from services.errors import NotFound, SettingsError
 from services.remote import TrainingRun
 from services.storage import file_tree
@@ -51,17 +50,13 @@ class Models:
         is_mlflow = (path / "MLmodel").is_file()
         called = re.sub(r"[^\w-]" if is_mlflow else r"[^\w. ()-]", "_", path.name)  # it is in an address; of MLflow's without a dot
         folder = f"batch-scoring-studio/models/{checked(name, 'name')}/{properties[model_properties.SHA256][:16]}"
-        files = [DatasetFile(below if path.is_dir() else called, size, 0) for below, _, size in file_tree.files_of(path)]
-        with self._session.sdk_calls(f"Model {name} was not registered", "name") as client, TemporaryDirectory() as staging:
+        files = {f"{called}/{below}" if path.is_dir() else called: Path(file) for below, file, _ in file_tree.files_of(path)}
+        with self._session.sdk_calls(f"Model {name} was not registered", "name") as client:
             from azure.ai.ml.constants import AssetTypes
             from azure.ai.ml.entities import Model as SdkModel
 
             here = store(self._session)
-            if path.is_dir():
-                upload_files(path, files, here, f"{folder}/{called}", Path(staging), progress)
-            else:
-                link(path, Path(staging, "named", called))
-                upload_files(Path(staging, "named"), files, here, folder, Path(staging), progress)
+            upload_files(here.blobs, folder, files, progress)
             registered = client.models.create_or_update(
                 SdkModel(
                     name=name,

@@ -2,47 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.azure.catalog import downloads
 from services.azure.catalog.datasets import DATASTORE_PATH
-from services.azure.catalog.uploads import in_parallel
+from services.azure.sdk import Store
 from services.azure.sdk_v2.session import CONNECT_SECONDS, READ_SECONDS, Session, checked
 from services.errors import NotFound
-from services.storage import file_tree
 
 if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
 
 ARTIFACTS = "workspaceartifactstore"
 """The datastore with what jobs leave, in the folder `ExperimentRun/dcid.JOB`."""
-
-
-@dataclass
-class Store:
-    """See `sdk.Store`. `container` is the one of `name`, None where that is not a blob store."""
-
-    name: str
-    container: Any
-
-    def sizes_below(self, folder: str) -> dict[str, int]:
-        return {path: blob.size for path, blob in downloads.blobs_by_path(self.blobs(), f"{folder}/").items()}
-
-    def upload(self, source: Path, folder: str, *, overwrite: bool) -> None:
-        def put(file: tuple[str, str, int]) -> None:
-            name, path, size = file
-            with file_tree.reading(Path(path)) as content:
-                self.blobs().upload_blob(f"{folder}/{name}", content, length=size, overwrite=True, validate_content=True)
-
-        in_parallel(put, file_tree.files_of(source))
-
-    def blobs(self) -> ContainerClient:
-        """Raises NotFound where it is not a blob store."""
-        if self.container is None:
-            raise NotFound(f"Datastore {self.name} is not a blob store.", "Use one of Azure Blob Storage or Data Lake Gen2.")
-        return self.container  # type: ignore[no-any-return]
 
 
 def store(session: Session, name: str = "") -> Store:
@@ -83,5 +55,5 @@ def blobs_at(session: Session, place: str) -> tuple[ContainerClient, dict[str, A
     and what the SDK raises."""
     if not (match := DATASTORE_PATH.fullmatch(place)):
         raise NotFound(f"{place} is not in a datastore.", "Azure ML studio shows what is there.")
-    container = store(session, match[1]).blobs()
+    container = store(session, match[1]).blobs
     return container, downloads.blobs_by_path(container, match[2])
