@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from services.connection import SDKS
 from tests.azure_service.fixtures import Azure
 from tests.browser import dashboard as started
 from tests.browser.dashboard import Dashboard, settled
@@ -43,17 +44,20 @@ def unfolded(page: Page) -> Page:
     return page
 
 
-def connect(page: Page, dashboard: Dashboard) -> None:
+def connect(page: Page, dashboard: Dashboard, sdk: str = "v1") -> None:
     page.goto(f"{dashboard.url}/connection")
     page.get_by_role("radio", name="Azure ML").click()
-    expect(page.get_by_text("support for that SDK ended on 2026-06-30")).to_be_visible()
-    unfolded(page).get_by_role("button", name="Connect").click()
+    expect(page.get_by_text("Its support ended on 2026-06-30")).to_be_visible()
+    unfolded(page).get_by_text(f"SDK {sdk}", exact=True).click()
+    settled(page).get_by_role("button", name="Connect").click()
     expect(page.get_by_text("Signed in.", exact=True)).to_be_visible()
     expect(page.get_by_text("Lists as of ")).to_be_visible()
 
 
-def test_from_signing_in_to_the_downloaded_table(dashboard, page, azure, model_file, csv_folder, tmp_path):
-    connect(page, dashboard)
+@pytest.mark.parametrize("sdk", SDKS)
+def test_from_signing_in_to_the_downloaded_table(dashboard, page, azure, model_file, csv_folder, tmp_path, sdk):
+    connect(page, dashboard, sdk)
+    expect(page.get_by_test_id("stMain").get_by_text(f"SDK {sdk}", exact=True).first).to_be_visible()
     page.get_by_role("button", name="Check everything").click()
     expect(page.get_by_text("All checks passed.")).to_be_visible()
 

@@ -180,3 +180,20 @@ def test_a_line_with_a_time_is_of_the_attempt_that_its_process_was_at(logs):
     assert of("process000", 1.0, 1.7, 2.5) == [(0, True), (None, False), (1, True)]
     assert of("process001", 0.7, 1.2, 1.8) == [(2, True), (None, False), (3, True)]
     assert job_log_lines.TableOrigins(folder / "none").of(LogFile("logs/x", folder, ""), [Match(0, "", begun, "")])[0].mini_batch is None
+
+
+@pytest.mark.parametrize(
+    ("log", "headline"),
+    [
+        (
+            "2026-11-30T10:00:09: \x1b[91mERROR: No matching distribution found for a==99\n\x1b[0mThe command '/bin/sh' returned 1\n",
+            "ERROR: No",
+        ),
+        ("#12 ERROR\nOSError: no space left on device\nfailed to build\n", "OSError: no space left on device"),
+        ("Step 1/2\nSuccessfully built\n", "Azure ML says: Image build failed."),
+    ],
+)
+def test_the_headline_of_a_failed_build_of_an_image_is_its_last_error(tmp_path, log, headline):
+    (tmp_path / "azureml-logs").mkdir()
+    (tmp_path / "azureml-logs" / "20_image_build_log.txt").write_text(log)
+    assert job_logs.reason(Details(message="Image build failed."), tmp_path)[1].startswith(headline)

@@ -153,3 +153,9 @@ def test_the_numbers_of_rows_are_not_known(table):
     assert made.page(EVERY_ROW).column(ROW_NUMBER).to_pylist() == [None] * 6
     assert shown_columns(made) == ["File", "Prediction"]
     assert [item.name for item in failed_items(made)] == ["a.csv"] * 4
+
+
+@pytest.mark.parametrize("said", ["x" * 200_000, "hot\rdog"])
+def test_a_row_that_csv_does_not_read_is_a_prediction_like_any_other(table, said):
+    made = table([f"{path}: {said}" for path in FILES])
+    assert [(row["File"], row["Prediction"]) for row in made.page().to_pylist()] == [(path, said) for path in FILES]

@@ -73,6 +73,7 @@ _UNREACHED = {
     "ServiceRequestError", "ServiceResponseError", "ClientRequestError", "ChunkedEncodingError", "ReadTimeoutError",
 }  # fmt: skip
 _OF_STORAGE = r"access the stream|AuthorizationPermissionMismatch|AuthorizationFailure|AuthenticationFailed|not authorized to perform this"
+_OF_A_BLOB_STORE = re.compile(r"(?:\s+RequestId:\S+)?(?:\s+Time:\S+)?\s+ErrorCode:\w+.*")  # after what it says for people
 WHERE_IT_IS = "Check the subscription, the resource group and the name of the workspace."
 
 # The condition (the first that holds counts), the error of ours, its message after `what:`, its hint. A SettingsError's field is the
@@ -85,6 +86,8 @@ _TABLE: tuple[tuple[Callable[[_SdkError], object], type[StudioError], str, str],
      SettingsError, "{message}", "It may have been deleted: choose another compute target."),
     (lambda e: e.types & {"SSLError", "SSLCertVerificationError"}, WorkspaceUnavailable,
      "{message}", "Behind a proxy with a certificate of its own, name its CA file in SSL_CERT_FILE."),
+    (lambda e: e.status is None and e.types & _UNREACHED and "CredentialUnavailableError" not in e.types, WorkspaceUnavailable,
+     "Azure ML could not be reached. {message}", "Check the network, and HTTPS_PROXY behind a proxy."),  # also to sign in
     (lambda e: e.status == 401 or e.types & _OF_THE_SIGN_IN, WorkspaceUnavailable,
      "you are not signed in, or the sign-in has expired. {message}",
      "Sign in again: on the Connection page, by az login, or by the AZURE_ variables."),
@@ -111,8 +114,6 @@ _TABLE: tuple[tuple[Callable[[_SdkError], object], type[StudioError], str, str],
      "Azure ML answered {status}. {message}", "Try again; status.azure.com lists outages."),
     (lambda e: (e.status or 0) >= 400 and e.field, SettingsError, "{message}", ""),
     (lambda e: (e.status or 0) >= 400, StudioError, "{message}", ""),
-    (lambda e: e.types & _UNREACHED, WorkspaceUnavailable,
-     "Azure ML could not be reached. {message}", "Check the network, and HTTPS_PROXY behind a proxy."),
     (lambda e: True, StudioError, "{message}", ""),
 )  # fmt: skip
 
@@ -148,7 +149,8 @@ def translated(error: BaseException, what: str, field: str = "") -> StudioError:
     """Our error for a foreign one, by the table. `what` and `field` as in `azure_errors`."""
     foreign = _SdkError(message_of(error), status_of(error), {type(cause).__name__ for cause in _chain(error)}, field)
     kind, text, hint = next(row[1:] for row in _TABLE if row[0](foreign))
-    message = f"{what}: {text.format(message=foreign.message, status=foreign.status)}".strip()
+    said = _OF_A_BLOB_STORE.sub("", foreign.message)
+    message = f"{what}: {text.format(message=said, status=foreign.status)}".strip()
     return SettingsError(field or "compute_target", message, hint) if issubclass(kind, SettingsError) else kind(message, hint)
 
 
@@ -247,9 +249,9 @@ _BROKEN = (
 _REASONS = (
     (r"too many (\d{3}) error responses", "it keeps answering {}"),
     (r"Tunnel connection failed: (\d{3}[^'\")]*)", "the proxy refuses the connection: {}"),
-    (r"ProxyError", "the proxy does not answer"),
-    (r"certificate verify failed: ([^('\"]*[^('\"\s])", "its certificate is not trusted: {}"),
     (r"NameResolutionError|Failed to resolve|getaddrinfo failed|Name or service not known", "its name can't be resolved"),
+    (r"ProxyError|Unable to connect to proxy", "the proxy does not answer"),
+    (r"certificate verify failed: ([^('\"]*[^('\"\s])", "its certificate is not trusted: {}"),
     (r"(?i)timed out|Timeout", "timeout"),
     (r"(?i)Connection refused", "it refuses the connection"),
     (r"(?i)aborted|reset by peer|RemoteDisconnected|forcibly closed", "the connection was lost"),
@@ -262,8 +264,9 @@ def _describe_unreachable(message: str) -> str:
     if not re.search(_BROKEN, message):
         return message
     matches = (text.format(*match.groups()) for pattern, text in _REASONS if (match := re.search(pattern, message)))
-    host = re.search(r"host='([^']+)'", message)
-    return f"{host[1] if host else 'Its address'}: {next(matches, 'there is no connection')}."
+    host = re.search(r"Failed to resolve '([^']+)'", message) or re.search(r"host='([^']+)'", message)
+    reason = next(matches, "there is no connection")
+    return f"{host[1]}: {reason}." if host else f"{reason[0].upper()}{reason[1:]}."
 
 
 def _body_message(error: BaseException) -> str:

@@ -40,6 +40,8 @@ _TRACEBACK = "Traceback (most recent call last):"
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:: .*|:)?$", re.DOTALL)
 _BARE = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception)(?:: .+)?$")
 _PLACE = re.compile(r'^ +File "(.+)", line (\d+)', re.MULTILINE)
+_BUILD_ERROR = re.compile(r"(?:\w*Error|ERROR|error): ")
+_COLOURS = re.compile(r"\x1b\[[\d;]*m")
 _NO_CAUSE = re.compile(r"SystemExit: -?\d+$")  # the driver's own, at the end of every step that failed
 
 
@@ -133,9 +135,17 @@ def reason(details: Details, logs: Path, cause: str = "") -> tuple[str, str]:
         if found:
             headline = one_line(found[-1].exception)
             return code, "\n\n".join(filter(None, (headline, *reversed([one.text for one in found]), said)))[:_MAX_CHARACTERS]
+    if not cause:
+        cause = next((line for path in _files(logs, "azureml-logs/20_image_build_log*.txt") if (line := _build_error(_text(path)))), "")
     result = next((text for path in _files(logs, "job_result*.txt") if (text := _without_times(_text(path)))), "")
     no_reason = "Azure ML reports that the run failed, without a reason. Its page in Azure ML studio may show one."
     return code, "\n\n".join(filter(None, (cause, result, said)))[:_MAX_CHARACTERS] or no_reason
+
+
+def _build_error(log: str) -> str:
+    """The last line of an image's build that begins as conda, pip and docker begin their errors; "" where there is none."""
+    lines = (_TIME.sub("", _COLOURS.sub("", line)).strip() for line in log.splitlines())
+    return next((one_line(line) for line in reversed(list(lines)) if _BUILD_ERROR.match(line)), "")
 
 
 def _files(logs: Path, pattern: str) -> list[Path]:

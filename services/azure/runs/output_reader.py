@@ -18,6 +18,7 @@ from services.azure.runs.item_causes import Cause, causes_without_output, causes
 from services.azure.runs.run_folder import AzureRunFolder
 from services.predictions import writer as predictions_table
 from services.predictions.columns import ISO_DATE, NUMBER
+from services.predictions.evidence import fields_of
 from services.predictions.explanations import frequent_cause
 from services.predictions.matching import NO_ROW, ReadRows, ScoredMiniBatch, failed_rows, read_in_parts, read_tables_in_parts
 from services.predictions.table_file import remove_table
@@ -98,7 +99,11 @@ def _failed(items: Sequence[str], causes: Iterable[Cause], unknown: str = "", *,
 def _columns(path: Path, *, header: bool) -> str:
     """The columns of DataFrames, as `ScoredMiniBatch.columns`, where the rows are theirs: written by `to_csv(sep=" ")`, all with equally
     many fields. Names are those of the header; values tell the types. "" where the first rows tell that they are something else."""
-    rows = list(csv.reader(islice(_lines(path, skip=False), _SAMPLED_ROWS), delimiter=" "))
+    lines = list(islice(_lines(path, skip=False), _SAMPLED_ROWS))
+    try:
+        rows = list(csv.reader(lines, delimiter=" "))
+    except csv.Error:  # of a row that is longer than csv reads, or has a \r
+        rows = list(fields_of(lines))
     names = rows.pop(0) if header and rows else []
     if not names:
         if len({len(row) for row in rows}) != 1 or len(rows[0]) < 2 or any(_NOT_OF_A_FRAME.search(row[0]) for row in rows):

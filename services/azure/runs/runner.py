@@ -43,6 +43,8 @@ MIN_LOG_POLL_SECONDS, MAX_LOG_POLL_SECONDS = 2.0, 20.0  # while the run is runni
 MAX_LIVE_LOGS = 30
 NEW_TOKEN_SECONDS = 1.5 * TOKEN_POLL_SECONDS  # that one may take to arrive, where tokens are relayed
 
+_MAY_BE_THERE = "Azure ML may have the run: resume it, to follow it where it is there, and else to submit it."
+
 T = TypeVar("T")
 
 
@@ -51,7 +53,8 @@ class Canceled(Exception):
 
 
 class ConnectionLost(Exception):
-    """The run goes on in Azure ML, and this process can't follow it any longer. The text says why, and what to do."""
+    """The run goes on in Azure ML, and this process can't follow it any longer; or it may, or was not submitted. The text says why, and
+    what to do."""
 
 
 class Runner:
@@ -68,6 +71,7 @@ class Runner:
         self._token_receiver = token_receiver
         self._sdk = sdk_of(token_receiver.connection, self._set_doing)
         self._known = self._folder.pipeline_run()
+        self._may_be_there = self._sdk.jobs.starts_at_once(self._plan)  # though its id is not known
         self._in_trouble = False
         self._ended_at: datetime | None = None  # in Azure ML
         self._doing, self._progress_at = "", 0.0
@@ -87,7 +91,7 @@ class Runner:
             outcome = Outcome(RunStatus.CANCELED, None, f"Canceled on request{error}.")
         except ConnectionLost as error:
             logger.exception("%s", error)
-            if self._known is None and not self._sdk.jobs.starts_at_once(self._plan):  # else only Azure ML knows whether it runs
+            if self._known is None and not self._may_be_there:
                 outcome = Outcome(RunStatus.FAILED, NOT_SUBMITTED, str(error))
             else:
                 self._store.update_run(self._run_id, error_code="ConnectionLost", error=str(error))
@@ -132,14 +136,25 @@ class Runner:
         at_once, job_id = jobs.starts_at_once(plan), None
         if at_once:
             job_id = self._with_retries(what, lambda: jobs.find(plan, self._run_id))
+        self._may_be_there = job_id is not None
         if job_id is None:
             self._end_if_canceled(not_submitted=True)
             built = self._with_retries("The pipeline can't be built", lambda: jobs.build(plan, self._folder.source))
             self._end_if_canceled(not_submitted=True)
-            job_id = self._with_retries(what, lambda: jobs.create(built, plan, self._run_id))
+            job_id = self._with_retries(what, lambda: self._create_job(built))
         if not at_once:
             self._end_if_canceled()  # a pipeline run that is never started does nothing
         self._save(PipelineRun(job_id, plan.experiment, RunStatus.NOT_STARTED, run_id=self._run_id))
+
+    def _create_job(self, built: object) -> str:
+        """Where creating it starts it, and that failed, Azure ML is asked whether it did: an answer may be lost."""
+        plan, jobs = self._plan, self._sdk.jobs
+        self._may_be_there = at_once = jobs.starts_at_once(plan)
+        try:
+            return jobs.create(built, plan, self._run_id)
+        except Exception:
+            self._may_be_there = at_once and jobs.find(plan, self._run_id) is not None
+            raise
 
     def _end_if_canceled(self, *, not_submitted: bool = False) -> None:
         """Raise Canceled where a cancel was requested for a run that Azure ML does not have. Where a job is created and started by one call
@@ -247,7 +262,7 @@ class Runner:
             self._fetch_logs(step)
             self._note_progress()
         if status is RunStatus.CANCELED:
-            return Outcome(status, None, "Canceled on request.")
+            return Outcome(status, None, f"Canceled {'on request' if self._store.cancel_requested(self._run_id) else 'in Azure ML'}.")
         details = self._with_retries("The run can't be read", (step or self._job).details)
         self._ended_at = details.ended_at
         if details.started_at:
@@ -335,7 +350,7 @@ class Runner:
                 raise
             advice = "The run goes on in Azure ML. Resume it to follow it again."
             if self._known is None:
-                advice = "Nothing was submitted. Resume the run to submit it once this is fixed."
+                advice = _MAY_BE_THERE if self._may_be_there else "Nothing was submitted. Resume the run to submit it once this is fixed."
             raise ConnectionLost(f"{_describe(error)} {advice}") from error
         if self._in_trouble:
             self._store.update_run(self._run_id, error_code=None, error=None)
