@@ -122,13 +122,18 @@ class Recurrence:
         return None
 
     def __str__(self) -> str:
-        """For people: `every day at 06:30`, else the cron words."""
+        """For people: `every day at 06:30`, `on day 1 of every month at 00:00`, else the cron words."""
         if self.words == WORDS["hourly"]:
             return "every hour"
-        whole_months = len(self.months) == 12 and self.any_day
-        if len(self.hours) > 1 or len(self.minutes) > 1 or not whole_months or len(self.days) < 31:
+        either = not self.any_day and not self.any_weekday
+        if len(self.hours) > 1 or len(self.minutes) > 1 or len(self.months) < 12 or either:
             return self.words
         at = f"at {min(self.hours):02}:{min(self.minutes):02}"
+        if self.any_weekday and len(self.weekdays) == 7 and len(self.days) < 31:
+            days = enumeration([str(day) for day in sorted(self.days)])
+            return f"on day{'s' * (len(self.days) > 1)} {days} of every month {at}" if len(self.days) < 6 else self.words
+        if len(self.days) < 31:
+            return self.words
         if len(self.weekdays) == 7:
             return f"every day {at}"
         if self.weekdays == frozenset(range(1, 6)):
