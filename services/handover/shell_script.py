@@ -9,6 +9,7 @@ from pathlib import Path
 
 from services import INSTALLED, PROJECT_ROOT, __version__
 from services.domain import Run
+from services.errors import SettingsError
 from services.handover.secrets import Disclosed, Hidden
 from services.intake.entry_scripts import BUILT_IN
 from services.settings import TABLE
@@ -37,7 +38,8 @@ _IN_A_CLONE = """\
 
 
 def script(workspace: Workspace, run: Run, disclosed: Disclosed) -> bytes:
-    """The script, for any POSIX shell. It needs this program, and the models and datasets in the home."""
+    """The script, for any POSIX shell. It needs this program, and the models and datasets in the home. Raises SettingsError for a run with
+    a text that no shell can pass on."""
     studio = f'    {_CONSOLE} "$@"'
     if not INSTALLED:
         clone, python = shlex.quote(str(PROJECT_ROOT)), shlex.quote(sys.executable)
@@ -53,7 +55,14 @@ def script(workspace: Workspace, run: Run, disclosed: Disclosed) -> bytes:
         quoted, gone = shlex.quote(str(script_path)), shlex.quote(f"There is no scoring script {script_path} on this machine.")
         parts.append(f"\nif [ ! -f {quoted} ]; then\n    echo {gone} >&2\n    exit 2\nfi\n")
     parts.append("\nstudio " + " \\\n    ".join([*_words(workspace, run, disclosed), '--wait "$@"']) + "\n")
-    return "".join(parts).encode("utf-8", "surrogateescape")
+    try:
+        content = "".join(parts).encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a pair of UTF-16, of a file name of Windows or an archive made by hand
+        content = b"\0"
+    if b"\0" in content:
+        what = "the run has a text with NUL or half a character, which no shell can pass on"
+        raise SettingsError("as", what, "Export it as another kind.")
+    return content
 
 
 def _words(workspace: Workspace, run: Run, disclosed: Disclosed) -> Iterator[str]:

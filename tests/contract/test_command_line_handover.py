@@ -99,7 +99,7 @@ def test_what_cannot_be_exported_says_why_and_leaves_no_file(completed_run, tmp_
     target = tmp_path / "x.sh"
     for arguments, message in (
         (("run-nope", "--as", "cli"), "There is no run “run-nope”."),
-        ((completed_run.id, "--as", "yaml"), "invalid choice: 'yaml'"),
+        ((completed_run.id, "--as", "docx"), "invalid choice: 'docx'"),
     ):
         said = completed_run.command("export", *arguments, "--to", target)
         assert (said.code, message in said.err) == (2, True)

@@ -14,6 +14,7 @@ import pytest
 from services.cli import scoring_commands
 from services.cli.main import _parser
 from services.domain import Run, RunRequest, RunStatus, utc_now
+from services.errors import SettingsError
 from services.handover import sdk_v1, shell_script
 from services.handover.notebook import facts_of
 from services.handover.secrets import LEFT_OUT, Hidden, disclose
@@ -113,6 +114,13 @@ def test_hostile_values_are_quoted_in_the_shell_script(workspace, tmp_path):
     assert f"--name={HOSTILE}" in words
     (tmp_path / "run.sh").write_text(text)
     assert subprocess.run(["sh", "-n", tmp_path / "run.sh"], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
+def test_what_no_shell_can_pass_on_is_not_exported_as_a_shell_script(workspace, text):
+    asked = replace(request(), name=text)
+    with pytest.raises(SettingsError, match="no shell can pass on"):
+        shell_script.script(workspace, run_of(asked), disclose(asked))
 
 
 def test_a_secret_of_the_shell_script_is_read_from_a_variable(workspace):
