@@ -88,7 +88,7 @@ def document_of(request: RunRequest, code: str, *, tabular: bool = False) -> dic
     )  # fmt: skip
 
 
-@examples(max_examples=40, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+@examples(phases=(Phase.explicit, Phase.reuse, Phase.generate))  # as many as the profile says
 @given(given_settings=SETTINGS, cut=CUT, tabular=st.booleans(), text=TEXTS, reuse=st.booleans(), sides=st.sets(NAMES, max_size=2))
 def test_the_sdk_sends_exactly_the_settings_of_the_run(code, given_settings, cut, tabular, text, reuse, sides):
     settings = ParallelRunSettings(**given_settings, **cut)
