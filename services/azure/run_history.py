@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from services.azure.auth.sdk_errors import parse_time, run_status
+from services.azure.auth.sdk_errors import is_not_found, parse_time, run_status
 from services.azure.auth.session import Session
 from services.azure.run_plan import RUN_TAG, description_of
 from services.azure.sdk import Details
@@ -45,6 +45,15 @@ class History:
     def run(self, job_id: str) -> dict[str, Any]:
         """A job or a step: `status`, `displayName`, `tags`, `properties`, `outputs`, `rootRunId` and more."""
         return dict(self._send("GET", f"runs/{job_id}"))
+
+    def find(self, job_id: str) -> dict[str, Any] | None:
+        """None where there is no such job."""
+        try:
+            return self.run(job_id)
+        except Exception as error:  # azure-core's, by its status
+            if is_not_found(error):
+                return None
+            raise
 
     def details(self, job_id: str) -> Details:
         return details_of(self._send("GET", f"runs/{job_id}/details"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from services.azure.auth.sdk_errors import azure_errors
 from services.azure.run_plan import FailedFiles, RunPlan
 from services.azure.sdk import Job, Jobs, Sdk
 from services.azure.sdk_v2.parts import sdk_v2
@@ -114,7 +115,7 @@ def test_a_run_is_found_by_its_name_and_not_before(jobs, plan, submitted):
     assert jobs.find(of, "run-1") is None
     submitted(of)
     assert jobs.find(of, "run-1") == "run-1"
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound), azure_errors("The run can't be read"):
         jobs.open("batch-scoring", "run-2")
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from services.azure.auth import token_relay
 from services.azure.workspace import AzureWorkspace
 from services.cli.main import main
-from services.connection import from_environment
+from services.connection import SignIn, from_environment
 from services.domain import RunRequest, RunStatus
 from services.errors import StudioError
 from services.remote import Frequency, Recurrence
@@ -159,6 +163,46 @@ def test_a_run_of_v2_whose_runner_was_killed_is_followed_on(azure, cloud, reques
     done = finish(cloud, run.id)
     assert (done.status, done.items_succeeded) == (RunStatus.COMPLETED, 4), done.error
     assert [one.name for one in ml.jobs.list()] == [run.id]
+
+
+def test_a_run_of_v2_longer_than_a_person_s_token_gets_another(azure, home, tmp_path, request_of, finish, monkeypatch):
+    script = tmp_path / "waits.py"
+    script.write_text(
+        "import os, time\ndef run(mini_batch):\n    time.sleep(3)\n    return [f'{os.path.basename(p)}: ok' for p in mini_batch]\n"
+    )
+    request = request_of(str(script), 4)
+    connection = replace(from_environment(tmp_path, sdk="v2"), sign_in=SignIn.DEVICE_CODE, secret="", client_id="")
+    person = AzureWorkspace(connection, home, blocking=True)
+
+    def enter_the_code() -> None:
+        deadline = time.monotonic() + 150
+        while "enter the code" not in person.state().message and time.monotonic() < deadline:
+            time.sleep(0.02)
+        azure.service.confirm_device_code(person.state().message.rsplit(maxsplit=1)[-1])
+
+    monkeypatch.setattr(token_relay, "TOKEN_POLL_SECONDS", 0.5)
+    azure.service.set_token_seconds(3)
+    thread = threading.Thread(target=enter_the_code)
+    thread.start()
+    try:
+        ended = finish(person, person.submit(request).id)
+    finally:
+        azure.service.set_token_seconds(3600)
+    thread.join()
+    assert (ended.status, ended.error) == (RunStatus.COMPLETED, None)
+
+
+@pytest.mark.parametrize("fault", [{"status": 503, "code": "ServiceUnavailable"}, {"cut": True}], ids=["busy", "cut"])
+def test_a_run_of_v2_is_followed_through_a_bad_moment(azure, cloud, request_of, finish, tmp_path, fault):
+    script = tmp_path / "waits.py"
+    script.write_text(
+        "import os, time\ndef run(mini_batch):\n    time.sleep(4)\n    return [f'{os.path.basename(p)}: ok' for p in mini_batch]\n"
+    )
+    run = cloud.submit(request_of(str(script), 2))
+    finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
+    azure.service.fault("GET */history/v1.0{ws}/runs/*", count=6, **fault)
+    ended = finish(cloud, run.id)
+    assert (ended.status, ended.error, ended.items_succeeded) == (RunStatus.COMPLETED, None, 2)
 
 
 def test_a_run_of_v2_says_what_the_service_refuses(cloud, request_of, finish, azure):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml  # type: ignore[import-untyped]
 
-from services.azure.auth.sdk_errors import is_not_found, run_status
 from services.azure.catalog.datasets import DATASTORE_PATH, azure_partition_format
 from services.azure.catalog.environments import to_make
 from services.azure.catalog.mltables import mltable
@@ -21,8 +20,8 @@ from services.azure.sdk_v2 import storage
 from services.azure.sdk_v2.datasets import Datasets
 from services.azure.sdk_v2.environments import IMAGE, conda_of
 from services.azure.sdk_v2.session import Session, checked, parsed
-from services.domain import RunStatus, parse_reference
-from services.errors import NotFound, SettingsError, StudioError
+from services.domain import parse_reference
+from services.errors import SettingsError, StudioError
 from services.parallel_job import Input, component_inputs, job_document, published_job
 from services.remote import SERVERLESS
 
@@ -38,12 +37,7 @@ class Jobs:
         return True
 
     def find(self, plan: RunPlan, run_id: str) -> str | None:
-        try:
-            return str(self._history.run(checked(run_id, "run"))["runId"])
-        except Exception as error:  # azure-core's, by its status
-            if is_not_found(error):
-                return None
-            raise
+        return run_id if self._history.find(checked(run_id, "run")) else None
 
     def build(self, plan: RunPlan, snapshot: Path) -> PipelineJob:
         """Nothing is uploaded yet, but the list of the files where some of a dataset are scored."""
@@ -88,7 +82,7 @@ class Jobs:
             made = to_make(plan.requirements, plan.python)
             return {"image": IMAGE, "conda_file": conda_of(*made)}
         name, number = parse_reference(reference, "environment")
-        return f"azureml:{checked(name, 'environment')}" + (f":{number}" if number else "@latest")
+        return f"azureml:{checked(name, 'environment')}{f':{number}' if number else '@latest'}"
 
     def _data(self, reference: str, *, tabular: bool) -> Input:
         """A registered dataset: rows as they are read, else files, mounted."""
@@ -106,28 +100,21 @@ class Jobs:
 
     def create(self, built: PipelineJob, plan: RunPlan, run_id: str) -> str:
         """The service refuses another job of the same name, and may refuse the same one again: then it is there."""
-        if known := self.find(plan, run_id):
-            return known
-        built.name, built.tags = checked(run_id, "run"), {RUN_TAG: run_id}
-        try:
-            with redirect_stderr(io.StringIO()):  # where it shows the progress of its upload
-                self._session.client.jobs.create_or_update(built)
-        except Exception:
-            if known := self.find(plan, run_id):
-                return known
-            raise
+        if not self.find(plan, run_id):
+            built.name, built.tags = checked(run_id, "run"), {RUN_TAG: run_id}
+            try:
+                with redirect_stderr(io.StringIO()):  # where it shows the progress of its upload
+                    self._session.client.jobs.create_or_update(built)
+            except Exception:
+                if not self.find(plan, run_id):
+                    raise
         return run_id
 
     def start(self, job_id: str) -> None:
         """`create` has."""
 
     def open(self, experiment: str, job_id: str) -> Job:
-        try:
-            return Job(self._session, self._history, self._history.run(checked(job_id, "run")), experiment)
-        except Exception as error:  # azure-core's, by its status
-            if is_not_found(error):
-                raise NotFound(f"There is no job {job_id} in Azure ML.", "It may have been deleted.") from error
-            raise
+        return Job(self._session, self._history, self._history.run(checked(job_id, "run")), experiment)
 
 
 def loaded(document: Mapping[str, Any]) -> PipelineJob:
@@ -196,18 +183,17 @@ class Job(Step):
         try:
             self._session.client.jobs.begin_cancel(self._id, polling=False)
         except Exception:
-            status = run_status(self.status())
-            if not (isinstance(status, RunStatus) and (status.ended or status is RunStatus.CANCEL_REQUESTED)):
+            if self.status() not in ("CancelRequested", "Canceled", "Completed", "Failed"):
                 raise
 
     def describe(self, title: str, *, name: str | None = None, note: str | None = None, tags: Mapping[str, str] | None = None) -> None:
         """Azure ML has no job without a name, or a description."""
-        wanted: dict[str, Any] = {"tags": {key: value for key, value in (tags or {}).items() if value}}
-        if name is not None:
-            wanted["displayName"] = (name or title)[:MAX_NAME]
-        if note is not None:
-            wanted["description"] = note or description_of(title)
-        if wanted := {key: value for key, value in wanted.items() if value}:
-            self._history.change(self._experiment, self._id, wanted)
+        wanted = {
+            "displayName": None if name is None else (name or title)[:MAX_NAME],
+            "description": None if note is None else note or description_of(title),
+            "tags": {key: value for key, value in (tags or {}).items() if value},
+        }
+        if any(wanted.values()):
+            self._history.change(self._experiment, self._id, {key: value for key, value in wanted.items() if value})
         if gone := [key for key, value in (tags or {}).items() if not value]:
             self._history.remove_tags(self._experiment, self._id, gone)

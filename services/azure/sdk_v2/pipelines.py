@@ -1,7 +1,6 @@
 """`sdk.Pipelines`: a published pipeline is a pipeline component behind a batch endpoint, whose inputs are the settings that may be changed.
 
 What one does is one step of a job: submitted by name here, by a POST to its address by others, and by the clock where it has a schedule.
-An endpoint that has no default deployment takes no calls: that is one that is disabled.
 """
 
 from __future__ import annotations
@@ -67,21 +66,19 @@ class Pipelines:
             return _published(self._set_default(endpoint_name, _DEPLOYMENT))
 
     def published(self) -> list[PublishedPipeline]:
-        """The batch endpoints, whoever made them."""
         with self._session.sdk_calls("The published pipelines can't be listed") as client:
             return [_published(endpoint) for endpoint in client.batch_endpoints.list()]
 
     def set_published(self, pipeline_id: str, *, active: bool) -> None:
         with self._session.sdk_calls(f"The published pipeline {pipeline_id} can't be changed") as client:
-            deployments = [str(one.name) for one in client.batch_deployments.list(checked(pipeline_id, "pipeline"))] if active else []
-            self._set_default(pipeline_id, deployments[0] if deployments else "")
+            deployments = client.batch_deployments.list(checked(pipeline_id, "pipeline")) if active else ()
+            self._set_default(pipeline_id, next((str(one.name) for one in deployments), ""))
 
     def _set_default(self, endpoint_name: str, deployment: str) -> Any:
         endpoints = self._session.client.batch_endpoints
         endpoint = endpoints.get(checked(endpoint_name, "pipeline"))
         endpoint.defaults = {"deployment_name": deployment}
-        endpoints.begin_create_or_update(endpoint).result()
-        return endpoints.get(endpoint_name)
+        return endpoints.begin_create_or_update(endpoint).result()
 
     # ---- schedules -----------------------------------------------------------------------------------------------------------------
 
@@ -140,15 +137,12 @@ def _trigger(recurrence: Recurrence) -> Any:
 
 
 def _schedule(schedule: Any) -> Schedule:
-    pipeline_id = (schedule.tags or {}).get(_PIPELINE_TAG, "")
-    recurrence = _describe(schedule.trigger)
-    return Schedule(str(schedule.name), schedule.display_name or str(schedule.name), pipeline_id, recurrence, bool(schedule.is_enabled))
-
-
-def _describe(trigger: Any) -> str:
-    """A trigger of the SDK, also one that this program would not make."""
+    """Also one that this program would not make."""
+    trigger, pipeline_id = schedule.trigger, (schedule.tags or {}).get(_PIPELINE_TAG, "")
     if expression := getattr(trigger, "expression", ""):
-        return f"cron {expression} {trigger.time_zone}"
-    pattern = trigger.schedule
-    days, times = [word(day) for day in pattern.week_days or ()], times_of_day(pattern.hours or (), pattern.minutes or ())
-    return describe_recurrence(word(trigger.frequency), int(trigger.interval), days, times, word(trigger.time_zone))
+        recurrence = f"cron {expression} {trigger.time_zone}"
+    else:
+        days = [word(day) for day in trigger.schedule.week_days or ()]
+        times = times_of_day(trigger.schedule.hours or (), trigger.schedule.minutes or ())
+        recurrence = describe_recurrence(word(trigger.frequency), int(trigger.interval), days, times, word(trigger.time_zone))
+    return Schedule(str(schedule.name), schedule.display_name or str(schedule.name), pipeline_id, recurrence, bool(schedule.is_enabled))
