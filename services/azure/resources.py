@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from services.azure.catalog.datasets import Datasets
 from services.azure.catalog.workspace_cache import WorkspaceCache
@@ -30,6 +30,8 @@ from services.remote import PipelineRun
 from services.resources import StoredResources, changed_tags
 from services.storage.file_tree import bytes_below
 from services.storage.store import Store
+
+R = TypeVar("R", Model, Dataset)
 
 _SHOWN = 3
 _OTHERS = "Whether pipelines and schedules that others made there need it is not known here."
@@ -105,28 +107,22 @@ class AzureResources(StoredResources):
         changed_tags(self.metadata(kind, found).get(found, Metadata()).tags, tags)  # too many are refused before anything is sent
         kept_here = {name: value for name, value in given.items() if name != "note"}
         if "note" in given:
-            self._set_note(kind, found, given["note"])
+            self._describe(kind, found, note=given["note"])
         if tags:
-            self._change_tags(kind, found, tags)
+            self._describe(kind, found, tags=tags)
         if kept_here:
             self._store.change_metadata(kind, found, lambda said: replace(said, **kept_here))
         return self.metadata(kind, found).get(found, Metadata())
 
-    def _set_note(self, kind: ResourceKind, found: str, note: str) -> None:
+    def _describe(self, kind: ResourceKind, found: str, **said: Any) -> None:
+        """Change the note, or the tags, in Azure ML and in the list of what is there."""
         if kind is ResourceKind.MODEL:
-            model = self._sdk.models.set_note(found, note)
-            self._cache.models.replace(lambda other: replace(other, description=model.description) if other.reference == found else other)
+            with self._sdk.session.changing(next(iter(said)), f"model {found}"):
+                kept = self._sdk.models.describe(found, **said)
+            self._cache.models.replace(lambda other: _described(other, kept) if other.reference == found else other)
             return
-        kept = self._datasets.set_note(found, note)
-        self._cache.datasets.replace(lambda other: replace(other, description=kept) if self._go_together(found, other) else other)
-
-    def _change_tags(self, kind: ResourceKind, found: str, tags: Mapping[str, str]) -> None:
-        if kind is ResourceKind.MODEL:
-            model = self._sdk.models.change_tags(found, tags)
-            self._cache.models.replace(lambda other: replace(other, tags=model.tags) if other.reference == found else other)
-            return
-        kept = self._datasets.change_tags(found, tags)
-        self._cache.datasets.replace(lambda other: replace(other, tags=kept) if self._go_together(found, other) else other)
+        kept = self._datasets.describe(found, **said)
+        self._cache.datasets.replace(lambda other: _described(other, kept) if self._go_together(found, other) else other)
 
     def _go_together(self, reference: str, dataset: Dataset) -> bool:
         """Whether the service keeps and deletes this dataset with the version of that reference."""
@@ -158,8 +154,7 @@ class AzureResources(StoredResources):
         return super()._change(ResourceKind.RUN, run_id, kept_here, {})
 
     def _send(self, run: Run, there: PipelineRun, part: Mapping[str, str], tags: Mapping[str, str]) -> None:
-        what = next(iter(part), "tags")
-        with self._sdk.session.sdk_calls(f"The {what} of run {run.id} {'were' if tags else 'was'} not changed", what):
+        with self._sdk.session.changing(next(iter(part), "tags"), f"run {run.id}"):
             self._sdk.jobs.open(there.experiment, there.id).describe(run.request.title(), **part, tags=tags)
 
     # ---- deleted -------------------------------------------------------------------------------------------------------------------
@@ -269,6 +264,10 @@ class AzureResources(StoredResources):
         gone = [name for name in dict.fromkeys(datasets) if known and name not in known]
         places = [Path("labels", *name.split(":")) for name in gone if self._store.runs_naming(ResourceKind.DATASET, name) == [run_id]]
         return [place.as_posix() for place in places if (self._home / place).exists()]
+
+
+def _described(known: R, said: Metadata) -> R:
+    return replace(known, description=said.note, tags=said.tags)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from services.azure.auth.session import Session
 from services.azure.run_plan import RunPlan
-from services.domain import Dataset, DatasetFile, Environment, Model, RunRequest
+from services.domain import Dataset, DatasetFile, Environment, Metadata, Model, RunRequest
 from services.errors import IntakeError, NotFound
 from services.intake.tabular import Table
 from services.remote import ComputeTarget, Datastore, PipelineRun, PublishedPipeline, Recurrence, Schedule, TrainingRun
@@ -68,11 +68,9 @@ class Models(Protocol):
     def delete(self, reference: str) -> None:
         """One version: it is in no list any more."""
 
-    def set_note(self, reference: str, note: str) -> Model:
-        """Describe one version; "" takes its description away."""
-
-    def change_tags(self, reference: str, changes: Mapping[str, str]) -> Model:
-        """Set these tags of one version, and remove those whose value is "", in one request."""
+    def describe(self, reference: str, *, note: str | None = None, tags: Mapping[str, str] | None = None) -> Metadata:
+        """Change the note, which is the description, or the tags of one version, in one request: "" takes the note away, a value of "" its
+        tag. Its note and tags then. Raises what the SDK raises."""
 
     def experiments(self) -> list[str]:
         """The names of all experiments, in any order."""
@@ -176,12 +174,8 @@ class Datasets(Protocol):
         are () where they aren't known. With this program's `own` tag, and the tags that people gave the version before; with its
         description where there is none."""
 
-    def set_note(self, reference: str, note: str) -> str:
-        """Describe a version, or all of its name unless `versions_apart`; what it is then."""
-
-    def change_tags(self, reference: str, changes: Mapping[str, str]) -> dict[str, str]:
-        """Set these tags of a version, or all of its name unless `versions_apart`, and remove those whose value is "", in one request; all
-        that it has then."""
+    def describe(self, reference: str, *, note: str | None = None, tags: Mapping[str, str] | None = None) -> Metadata:
+        """As `Models.describe`, of a version, or of all of its name unless `versions_apart`."""
 
     def unregister(self, reference: str) -> None:
         """A version, or all of its name unless `versions_apart`. The files stay where they are."""

@@ -261,7 +261,7 @@ def test_a_name_that_would_lead_elsewhere_is_refused_before_anything_is_asked(az
         lambda: register(models, tmp_path / "m.bin", name),
         lambda: datasets.unregister(f"{name}:1"),
         lambda: datasets.register(name, "https://x/y", None, multi_line=False, partition_format=None, description="", own={}),
-        lambda: datasets.set_note(f"{name}:1", "x"),
+        lambda: datasets.describe(f"{name}:1", note="x"),
         lambda: Computes(session).cluster(name),
         lambda: Environments(session).create(name, "3.11", []),
         lambda: models.training_run_files("exp", name),
@@ -374,9 +374,9 @@ def test_a_lost_answer_of_a_registration_leaves_one_version(models, model_file, 
 
 def test_a_note_and_tags_are_changed_and_taken_away(models, model_file):
     register(models, model_file, description="old", tags={"a": "1", "b": "2"})
-    assert models.set_note("clf:1", "new").description == "new"
-    assert dict(models.change_tags("clf:1", {"a": "", "c": "3"}).tags) == {"b": "2", "c": "3"}
-    assert models.set_note("clf:1", "").description == ""
+    assert models.describe("clf:1", note="new").note == "new"
+    assert dict(models.describe("clf:1", tags={"a": "", "c": "3"}).tags) == {"b": "2", "c": "3"}
+    assert models.describe("clf:1", note="").note == ""
     (model,) = models.all()
     assert (model.description, dict(model.tags)) == ("", {"b": "2", "c": "3"})
 
@@ -539,19 +539,19 @@ def test_what_this_program_keeps_with_a_dataset_is_no_tag_that_people_see(datase
 def test_notes_and_tags_of_a_dataset_are_those_of_one_version(datasets, place):
     for _ in range(2):
         put(datasets, place, own={"batch_scoring_studio": "{}"})
-    assert datasets.change_tags("rows:2", {"a": "1"}) == {"a": "1"}
-    assert datasets.set_note("rows:2", "text") == "text"
-    assert datasets.change_tags("rows:2", {"a": "", "b": "2"}) == {"b": "2"}
+    assert datasets.describe("rows:2", tags={"a": "1"}).tags == {"a": "1"}
+    assert datasets.describe("rows:2", note="text").note == "text"
+    assert datasets.describe("rows:2", tags={"a": "", "b": "2"}).tags == {"b": "2"}
     assert {one.version: (one.description, *sorted(one.tags)) for one in datasets.all(())} == {
         1: ("", "batch_scoring_studio"),
         2: ("text", "b", "batch_scoring_studio"),
     }
-    assert datasets.set_note("rows:2", "") == ""
+    assert datasets.describe("rows:2", note="").note == ""
 
 
 def test_a_new_version_keeps_the_note_and_tags_of_the_one_before(datasets, place):
     put(datasets, place, description="text")
-    datasets.change_tags("rows:1", {"a": "1"})
+    datasets.describe("rows:1", tags={"a": "1"})
     assert (put(datasets, place).description, put(datasets, place, description="other").description) == ("text", "other")
     assert put(datasets, place).tags == {"a": "1"}
 

@@ -96,6 +96,10 @@ class Session(ABC, Generic[C]):
                         self._client = None
                 raise
 
+    def changing(self, what: str, of: str) -> AbstractContextManager[C]:
+        """As `sdk_calls`, for calls that change `what` people say of a model, dataset or run: its `name`, `note` or `tags`."""
+        return self.sdk_calls(f"The {what} of {of} {'were' if what == 'tags' else 'was'} not changed", what)
+
     def with_retries(self, what: str, function: Callable[[C], T]) -> T:
         """What `function` returns of the open client, retried where Azure is busy or out of reach. For those clients of an SDK that don't
         retry by themselves, as most do. Raises as `sdk_calls`."""

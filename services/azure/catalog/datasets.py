@@ -20,7 +20,7 @@ from filelock import FileLock
 from services.azure.catalog import downloads
 from services.azure.catalog.uploads import content_of, upload_files
 from services.azure.sdk import DatasetVersion, Progress, ReadsOtherwise, Sdk
-from services.domain import Dataset, DatasetProblem, FileDataset, ItemKind, TableReading, TabularDataset, utc_now
+from services.domain import Dataset, DatasetProblem, FileDataset, ItemKind, Metadata, TableReading, TabularDataset, utc_now
 from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
 from services.file_names import short
 from services.formats import counted
@@ -188,17 +188,13 @@ class Datasets:
         made = inspection.dataset(name, there.version, Path(), folder, in_place=not uploaded, description=there.description)
         return replace(made, root=uri, tags=tags_of_people(there.tags))
 
-    def set_note(self, reference: str, note: str) -> str:
-        """As `sdk.Datasets.set_note`."""
-        with self._session.sdk_calls(f"The note of dataset {self._said(reference)} was not changed", "note"):
-            return self._sdk.set_note(reference, note)
-
-    def change_tags(self, reference: str, changes: Mapping[str, str]) -> dict[str, str]:
-        """As `sdk.Datasets.change_tags`. Returns all that people gave it."""
-        if TAG in changes:
+    def describe(self, reference: str, *, note: str | None = None, tags: Mapping[str, str] | None = None) -> Metadata:
+        """As `sdk.Datasets.describe`; the tags are those that people gave."""
+        if TAG in (tags or {}):
             raise SettingsError("tags", f"the tag “{TAG}” is this program’s own on Azure ML", "Choose another key.")
-        with self._session.sdk_calls(f"The tags of dataset {self._said(reference)} were not changed", "tags"):
-            return tags_of_people(self._sdk.change_tags(reference, changes))
+        with self._session.changing("tags" if tags else "note", f"dataset {self._said(reference)}"):
+            said = self._sdk.describe(reference, note=note, tags=tags)
+        return replace(said, tags=tags_of_people(said.tags))
 
     def unregister(self, reference: str) -> None:
         """As `sdk.Datasets.unregister`."""
@@ -206,7 +202,7 @@ class Datasets:
             self._sdk.unregister(reference)
 
     def _said(self, reference: str) -> str:
-        """What these three act on, in a message."""
+        """What these two act on, in a message."""
         return reference if self._sdk.versions_apart else reference.partition(":")[0]
 
     # ---- their files ------------------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from services.azure.auth.sdk_errors import is_not_found
 from services.azure.catalog.datasets import DATASTORE_PATH, tags_of_people
 from services.azure.sdk import DatasetVersion, ReadsOtherwise, Store
 from services.azure.sdk_v1.session import Session
-from services.domain import Dataset, DatasetFile, TabularDataset
+from services.domain import Dataset, DatasetFile, Metadata, TabularDataset
 from services.errors import NotFound, SettingsError
 from services.intake.tabular import CSV, PARQUET, Table
 
@@ -129,15 +129,12 @@ class Datasets:
             raise
         return known.description or "", tags_of_people(known.tags)
 
-    def set_note(self, reference: str, note: str) -> str:
-        """By `Dataset.update`."""
-        return str(self._latest(reference).update(description=note).description or "")
-
-    def change_tags(self, reference: str, changes: Mapping[str, str]) -> dict[str, str]:
-        """By `Dataset.update` in one request: `add_tags` changes no value, and two may leave the one without the other."""
+    def describe(self, reference: str, *, note: str | None = None, tags: Mapping[str, str] | None = None) -> Metadata:
+        """By `Dataset.update`: `add_tags` changes no value, and two requests may leave the one without the other."""
         dataset = self._latest(reference)
-        after = {key: value for key, value in {**(dataset.tags or {}), **changes}.items() if value}
-        return dict(dataset.update(tags=after).tags)
+        after = {key: value for key, value in {**(dataset.tags or {}), **tags}.items() if value} if tags else None
+        dataset = dataset.update(description=note, tags=after)
+        return Metadata(note=dataset.description or "", tags=dict(dataset.tags or {}))
 
     def unregister(self, reference: str) -> None:
         """By `Dataset.unregister_all_versions`."""

@@ -15,7 +15,7 @@ from services.azure.catalog.model_properties import fields_of
 from services.azure.catalog.uploads import in_parallel, put_file
 from services.azure.sdk import Progress
 from services.azure.sdk_v1.session import Session
-from services.domain import Model, parse_reference, utc_now
+from services.domain import Metadata, Model, parse_reference, utc_now
 from services.errors import StudioError, WorkspaceUnavailable
 from services.remote import TrainingRun
 from services.storage import file_tree
@@ -77,20 +77,16 @@ class Models:
         with self._session.sdk_calls(f"Model {reference} was not deleted"):
             self._model(reference).delete()
 
-    def set_note(self, reference: str, note: str) -> Model:
-        """Describe one version, by `azureml.core.Model.update`. It takes no empty description: a blank stands for none."""
-        with self._session.sdk_calls(f"The note of model {reference} was not changed", "note"):
-            model = self._model(reference)
+    def describe(self, reference: str, *, note: str | None = None, tags: Mapping[str, str] | None = None) -> Metadata:
+        """By `azureml.core.Model.update`, which takes no empty description: a blank stands for none; and `update_tags_properties`."""
+        model = self._model(reference)
+        if note is not None:
             model.update(description=note or " ")
-            return noun(model)
-
-    def change_tags(self, reference: str, changes: Mapping[str, str]) -> Model:
-        """Set these tags of one version and remove those whose value is "", by `Model.update_tags_properties` in one request."""
-        with self._session.sdk_calls(f"The tags of model {reference} were not changed", "tags"):
-            model = self._model(reference)
-            gone = [key for key, value in changes.items() if not value and key in (model.tags or {})]
-            model.update_tags_properties(add_tags={key: value for key, value in changes.items() if value}, remove_tags=gone)
-            return noun(model)
+        if tags:
+            gone = [key for key, value in tags.items() if not value and key in (model.tags or {})]
+            model.update_tags_properties(add_tags={key: value for key, value in tags.items() if value}, remove_tags=gone)
+        known = noun(model)
+        return Metadata(note=known.description, tags=known.tags)
 
     def _model(self, reference: str) -> SdkModel:
         from azureml.core import Model as SdkModel

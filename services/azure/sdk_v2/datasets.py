@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
@@ -18,9 +18,9 @@ from services.azure.catalog import downloads, mltables
 from services.azure.catalog.datasets import DATASTORE_PATH, TAG
 from services.azure.catalog.uploads import in_parallel
 from services.azure.sdk import DatasetVersion, ReadsOtherwise, Store
-from services.azure.sdk_v2.session import Session, changed, checked, created_at, has_number, number_of, parsed
+from services.azure.sdk_v2.session import Session, checked, created_at, described, has_number, number_of, parsed
 from services.azure.sdk_v2.storage import blobs_at, store
-from services.domain import Dataset, DatasetFile
+from services.domain import Dataset, DatasetFile, Metadata
 from services.errors import NotFound, SettingsError
 from services.intake.tabular import CSV, PARQUET, Table, rows_are_lines
 
@@ -164,17 +164,8 @@ class Datasets:
         here.blobs.upload_blob(f"{folder}/MLTable", text, overwrite=True)
         return f"azureml://datastores/{here.name}/paths/{folder}/"
 
-    def set_note(self, reference: str, note: str) -> str:
-        return self._change(reference, lambda asset: setattr(asset, "description", note)).description or ""
-
-    def change_tags(self, reference: str, changes: Mapping[str, str]) -> dict[str, str]:
-        return dict(self._change(reference, lambda asset: setattr(asset, "tags", changed(asset.tags, changes))).tags or {})
-
-    def _change(self, reference: str, change: Callable[[Data], None]) -> Data:
-        data: Any = self._session.client.data
-        asset: Data = data.get(*parsed(reference, "dataset"))
-        change(asset)
-        return data.create_or_update(asset)  # type: ignore[no-any-return]
+    def describe(self, reference: str, *, note: str | None = None, tags: Mapping[str, str] | None = None) -> Metadata:
+        return described(self._session.client.data, reference, "dataset", note, tags)
 
     def unregister(self, reference: str) -> None:
         """Archived, which is all that the SDK has."""

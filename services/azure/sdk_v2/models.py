@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from services.azure.catalog import downloads, model_properties
 from services.azure.catalog.uploads import in_parallel, upload_files
 from services.azure.sdk import Progress
-from services.azure.sdk_v2.session import Session, changed, checked, created_at, has_number, number_of, parsed, word
+from services.azure.sdk_v2.session import Session, checked, created_at, described, has_number, number_of, parsed, word
 from services.azure.sdk_v2.storage import ARTIFACTS, blobs_at, store
-from services.domain import Model, utc_now
+from services.domain import Metadata, Model, utc_now
 from services.errors import NotFound, SettingsError
 from services.remote import TrainingRun
 from services.storage import file_tree
@@ -88,19 +88,8 @@ class Models:
         with self._session.sdk_calls(f"Model {reference} was not deleted") as client:
             client.models.archive(name, version)
 
-    def set_note(self, reference: str, note: str) -> Model:
-        name, version = parsed(reference, "model")
-        with self._session.sdk_calls(f"The note of model {reference} was not changed", "note") as client:
-            model = client.models.get(name, version)
-            model.description = note
-            return noun(client.models.create_or_update(model))
-
-    def change_tags(self, reference: str, changes: Mapping[str, str]) -> Model:
-        name, version = parsed(reference, "model")
-        with self._session.sdk_calls(f"The tags of model {reference} were not changed", "tags") as client:
-            model = client.models.get(name, version)
-            model.tags = changed(model.tags, changes)
-            return noun(client.models.create_or_update(model))
+    def describe(self, reference: str, *, note: str | None = None, tags: Mapping[str, str] | None = None) -> Metadata:
+        return described(self._session.client.models, reference, "model", note, tags)
 
     # ---- from a training run -----------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from services.azure.auth import session, throttling
 from services.azure.auth.sdk_errors import WHERE_IT_IS, message_of, parse_time
 from services.azure.auth.session import without_garbage_collection
-from services.domain import parse_reference
+from services.domain import Metadata, parse_reference
 from services.errors import NotFound, SettingsError
 from services.file_names import short
 
@@ -95,9 +95,14 @@ def parsed(reference: str, noun: str) -> tuple[str, str]:
     return checked(name, noun), str(version)
 
 
-def changed(tags: Mapping[str, str] | None, changes: Mapping[str, str]) -> dict[str, str]:
-    """The tags with these; without those whose value is "" in `changes`."""
-    return {key: value for key, value in {**(tags or {}), **changes}.items() if value}
+def described(operations: Any, reference: str, noun: str, note: str | None, tags: Mapping[str, str] | None) -> Metadata:
+    """Change what is said of an asset: see `sdk.Models.describe`. `operations` are those of its kind."""
+    asset = operations.get(*parsed(reference, noun))
+    if note is not None:
+        asset.description = note
+    asset.tags = {key: value for key, value in {**(asset.tags or {}), **(tags or {})}.items() if value or key not in (tags or {})}
+    asset = operations.create_or_update(asset)
+    return Metadata(note=asset.description or "", tags={str(key): str(value) for key, value in (asset.tags or {}).items()})
 
 
 def word(value: Any) -> str:
