@@ -183,7 +183,8 @@ class StoredResources:
 
     def _delete_run(self, run_id: str) -> int:
         run, folder = self._store.run(run_id), self._runs.folder(run_id)
-        read = (*run.request.datasets, *run.request.side_inputs.values())
+        # An imported run has read nothing here: what it names lies elsewhere, and need not be a name at all.
+        read = () if run.imported_from else (*run.request.datasets, *run.request.side_inputs.values())
         paths = [f"runs/{run_id}", *self._no_longer_needed(run_id, read)]
         if folder.path.is_dir():
             try:

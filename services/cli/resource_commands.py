@@ -17,6 +17,9 @@ from services.errors import SettingsError
 from services.formats import counted, size
 from services.workspace import Workspace
 
+_MOST_LISTED = 20
+"""Of what a command changed, by name in its answer for people; `--json` has all."""
+
 
 def add_commands(command: Callable[..., argparse.ArgumentParser], group: Any, kind: ResourceKind) -> None:
     """Those of one kind. `command` adds one to a group: see main.py."""
@@ -86,8 +89,13 @@ def _changed(workspace: Workspace, args: argparse.Namespace, references: Sequenc
         if place := resources.whereabouts(args.kind, value["reference"], list(change)):
             value["kept"] = place
             places.setdefault(place, []).append(value["reference"])
-    lines = [place if len(places) == 1 else f"{', '.join(of)}: {place}" for place, of in places.items()]
-    return Answer(values[0] if len(values) == 1 else {"changed": values}, [f"{done}: {', '.join(found)}", *lines])
+    lines = [place if len(places) == 1 else f"{_listed(of)}: {place}" for place, of in places.items()]
+    return Answer(values[0] if len(values) == 1 else {"changed": values}, [f"{done}: {_listed(found)}", *lines])
+
+
+def _listed(references: Sequence[str]) -> str:
+    more = len(references) - _MOST_LISTED
+    return ", ".join(references) if more <= 0 else f"{', '.join(references[:_MOST_LISTED])} and {more:,} more"
 
 
 # ---- deleted -----------------------------------------------------------------------------------------------------------------------
@@ -102,7 +110,7 @@ def delete(workspace: Workspace, args: argparse.Namespace) -> Answer:
         return refusal
     freed = resources.delete(args.kind, names)
     space = f", {size(freed)} of disk" if freed else ""
-    return Answer({"deleted": names[0] if len(names) == 1 else names, "freed": freed}, [f"Deleted {', '.join(names)}{space}"])
+    return Answer({"deleted": names[0] if len(names) == 1 else names, "freed": freed}, [f"Deleted {_listed(names)}{space}"])
 
 
 def _check_versions_are_named(workspace: Workspace, kind: ResourceKind, references: Iterable[str]) -> None:

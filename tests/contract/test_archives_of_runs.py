@@ -569,3 +569,18 @@ def test_texts_of_an_archive_stay_texts(archive, workspace, tmp_path):
     assert asdict(workspace.runs.get(run.id))["request"]["models"] == (HOSTILE,)
     assert workspace.runs.kept_script(run.id).is_relative_to(workspace.home / "runs" / run.id)
     assert not [path for path in workspace.home.rglob("*") if "evil" in path.name]
+
+
+@pytest.mark.parametrize("named", ["../../mine:data", "x:../rows", ":", f"rows:{'9' * 20}", "rows:1"])
+def test_deleting_an_imported_run_deletes_nothing_that_it_names(archive, workspace, csv_folder, tmp_path, named):
+    def naming(files: dict[str, bytes]) -> None:
+        run = json.loads(files["run.json"])
+        files["run.json"] = json.dumps(run | {"request": run["request"] | {"datasets": [named], "side_inputs": {"a": named}}}).encode()
+
+    (workspace.home.parent / "mine" / "data").mkdir(parents=True)
+    workspace.register_dataset("rows", csv_folder(1))
+    run, _ = import_archive(workspace, changed(archive, tmp_path / "run.zip", naming))
+    workspace.resources.delete(ResourceKind.RUN, [run.id])
+    assert workspace.runs.latest() == []
+    assert (workspace.home.parent / "mine" / "data").is_dir()
+    assert Path(workspace.dataset("rows:1").manifest).is_file()

@@ -52,6 +52,14 @@ def test_what_is_archived_is_listed_when_asked_for_and_pinned_ones_come_first(co
     assert names() == ["b", "a"]
 
 
+def test_of_many_that_were_changed_the_first_are_named(workspace, command, model_file):
+    for _ in range(22):
+        workspace.register_model("m", model_file)
+    names = [f"m:{version}" for version in range(1, 23)]
+    assert command("model", "tag", *names, "a=b").out == f"Tagged: {', '.join(names[:20])} and 2 more\n"
+    assert command("model", "delete", *names, "--yes").out.startswith(f"Deleted {', '.join(names[:20])} and 2 more, ")
+
+
 def test_a_model_is_not_renamed(command):
     refused = command("model", "rename", "m", "n")
     assert refused.code == 2
