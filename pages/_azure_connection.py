@@ -152,8 +152,8 @@ def ask_for_workspace() -> None:
             number = st.session_state.setdefault("azure-secret-number", 0)  # a new number empties the field
             hint = "default: AZURE_CLIENT_SECRET, then the keyring"
             fields["secret"].text_input("Secret", type="password", key=f"azure-secret-{number}", placeholder=hint, on_change="ignore")
-            help_text = "Stored as “batch-scoring-studio” until you remove it there."
-            st.toggle("Keep the secret in this machine's keyring", key="azure-keep", value=False, help=help_text)
+            help_text = "In that of the machine where this dashboard runs, stored as “batch-scoring-studio” until you remove it there."
+            st.toggle("Keep it in the keyring", key="azure-keep", value=False, help=help_text)
         # As a callback: code later in the page may not run before another run of the page replaces it.
         st.button("Connect", key="connect", type="primary", icon=":material/login:", on_click=connect)
     if error := st.session_state.pop("azure-error", None):

@@ -125,13 +125,24 @@ def published_tab(pipelines: PipelineService) -> None:
         st.info("No published pipelines yet. Publish a completed run from its page.", icon=":material/info:")
         return
     by_id = {pipeline.id: pipeline for pipeline in published}
-    rows = [(p.name, p.version, "active" if p.active else "disabled", p.description) for p in published]
-    columns = {"Name": str, "Version": str, "State": str, "Description": str}
+    shown = {
+        "Name": [pipeline.name for pipeline in published],
+        "Version": [pipeline.version for pipeline in published],  # which SDK v2 has none of
+        "State": ["active" if pipeline.active else "disabled" for pipeline in published],
+        "Description": [pipeline.description for pipeline in published],
+    }
+    shown = {name: texts for name, texts in shown.items() if name != "Version" or any(texts)}
     above = st.container()
-    labels = {pipeline.id: displayable(f"{pipeline.name} · {pipeline.id[:8]}") for pipeline in published}
+    labels = {pipeline.id: displayable(f"{pipeline.name} · {pipeline.id[-8:]}") for pipeline in published}
     chosen = by_id[str(st.selectbox("Pipeline", list(by_id), format_func=labels.__getitem__, key="pipeline", bind="query-params"))]
     with above:
-        _tables.choosing(_tables.arrow(columns, rows), "pipeline", list(by_id), list(by_id).index(chosen.id), {})
+        _tables.choosing(
+            _tables.arrow(dict.fromkeys(shown, str), list(zip(*shown.values(), strict=True))),
+            "pipeline",
+            list(by_id),
+            list(by_id).index(chosen.id),
+            {},
+        )
     _layout.labelled("Endpoint (POST)", chosen.endpoint)
     with st.container(horizontal=True):
         icon = ":material/toggle_off:" if chosen.active else ":material/toggle_on:"

@@ -58,7 +58,7 @@ def show(
         options["height"] = height(len(rows), most)
     table = arrow(columns, rows)
     options["column_config"] = number_columns(table, counts) | options.get("column_config", {})
-    st.dataframe(table, lazy=False, hide_index=True, alt=alt, **options)
+    st.dataframe(table, lazy=False, hide_index=True, alt=alt, **{"placeholder": "", **options})
 
 
 def height(rows: int, most: int) -> int:
