@@ -58,6 +58,15 @@ class StoredResources:
         """Forget one that is no run; files in the home are noted to be removed. Raises SettingsError."""
         raise NotImplementedError
 
+    def _noted(self, paths: Iterable[Path]) -> list[str]:
+        """Those that are there, relative to the home, as the registry notes them."""
+        return [without_home(self._home, path) for path in paths if path.exists()]
+
+    def _labels(self, reference: str) -> Path:
+        """The folder with the true labels of a dataset."""
+        name, _, version = reference.partition(":")
+        return self._home / "labels" / name / version
+
     # ---- said of them --------------------------------------------------------------------------------------------------------------
 
     def metadata(self, kind: ResourceKind, reference: str | None = None) -> Mapping[str, Metadata]:

@@ -185,7 +185,7 @@ class AzureResources(StoredResources):
         here = f"On this machine the lists of its files go, and files that were fetched.{judged}"
         published = self._published(kind, [dataset.reference for dataset in versions])
         notes = [*all_of_them, self._sdk.datasets.deletion, here, *published, _OTHERS]
-        labels = sum(len(list(self._labels(dataset).glob("labels-*.parquet"))) for dataset in versions)
+        labels = sum(len(list(self._labels(dataset.reference).glob("labels-*.parquet"))) for dataset in versions)
         size = sum(bytes_below(self._home / path) for path in self._lists_of(versions) + self._labels_of(versions))
         reference = versions[0].reference if len(versions) == 1 else versions[0].name
         return Dependents(kind, reference, runs, count, active, labels=labels, size=size, notes=tuple(notes))
@@ -231,15 +231,8 @@ class AzureResources(StoredResources):
 
     def _labels_of(self, versions: list[Dataset]) -> list[str]:
         """Its labels; not those by which runs are judged."""
-        return self._noted(
-            self._labels(dataset) for dataset in versions if not self._store.runs_naming(ResourceKind.DATASET, dataset.reference)
-        )
-
-    def _noted(self, paths: Iterable[Path]) -> list[str]:
-        return [path.relative_to(self._home).as_posix() for path in paths if path.exists()]
-
-    def _labels(self, dataset: Dataset) -> Path:
-        return self._home / "labels" / dataset.name / str(dataset.version)
+        references = [dataset.reference for dataset in versions]
+        return self._noted(self._labels(one) for one in references if not self._store.runs_naming(ResourceKind.DATASET, one))
 
     def _keep_lists_with_runs(self, dataset: Dataset) -> None:
         """Runs over it are shown by the list of its files: each gets its own. Where the dataset keeps it, it would be taken for that of
@@ -262,8 +255,7 @@ class AzureResources(StoredResources):
         """The labels of datasets that are not in Azure ML any more, as far as that is known."""
         known = {dataset.reference for dataset in self._cache.datasets.known()}
         gone = [name for name in dict.fromkeys(datasets) if known and name not in known]
-        places = [Path("labels", *name.split(":")) for name in gone if self._store.runs_naming(ResourceKind.DATASET, name) == [run_id]]
-        return [place.as_posix() for place in places if (self._home / place).exists()]
+        return self._noted(self._labels(name) for name in gone if self._store.runs_naming(ResourceKind.DATASET, name) == [run_id])
 
 
 def _described(known: R, said: Metadata) -> R:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -140,13 +140,6 @@ class LocalResources(StoredResources):
     def _folder(self, kind: ResourceKind, reference: str) -> Path:
         name, _, version = reference.partition(":")
         return self._home / f"{kind}s" / name / version
-
-    def _labels(self, reference: str) -> Path:
-        name, _, version = reference.partition(":")
-        return self._home / "labels" / name / version
-
-    def _noted(self, paths: Sequence[Path]) -> list[str]:
-        return [path.relative_to(self._home).as_posix() for path in paths if path.exists()]
 
     def _made_here(self, environment: Environment) -> bool:
         return Path(environment.interpreter).is_relative_to(self._folder(ResourceKind.ENVIRONMENT, environment.reference))

@@ -211,15 +211,11 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
         mention = mention_of(PurePosixPath(path).name)
         mentions = (line for log in folder.log_files().values() for line in log_lines(log) if mention.search(line))
         lines = tuple(islice(mentions, MAX_LOG_LINES))
-        for dataset, manifest in zip(self.get(run_id).request.datasets, folder.plan().manifests, strict=False):
-            try:
-                if any(file.path == path for file in read_manifest(Path(manifest))):
-                    return RowTrace(self._fetch(dataset, path), "", (), lines)
-            except StudioError as error:
-                return RowTrace(None, f"The file can't be fetched. {error.message} {error.hint}".rstrip(), (), lines)
-            except OSError as error:
-                return RowTrace(None, f"The list of the dataset's files can't be read: {error.strerror or error}.", (), lines)
-        return RowTrace(None, "The file is in none of the run's datasets.", (), lines)
+        try:
+            file = self.input_file(run_id, key, worker)
+        except StudioError as error:
+            return RowTrace(None, f"The file can't be fetched. {error.message} {error.hint}".rstrip(), (), lines)
+        return RowTrace(file, "" if file else "The file is in none of the run's datasets.", (), lines)
 
     @unless_imported
     def provenance(self, run_id: str) -> Provenance:

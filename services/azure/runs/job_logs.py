@@ -12,10 +12,10 @@ import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from services.azure.auth.sdk_errors import parse_time
 from services.azure.sdk import Details
 from services.predictions.causes import Line, lines_of, one_line
 from services.run_details import Failure
@@ -211,7 +211,7 @@ def attempts(logs: Path) -> list[JobAttempt]:
         if failed is None:
             failed = total - succeeded if total is not None and succeeded is not None else 0
         said = {"status": row.get("status", ""), "category": row.get("errorcategory", ""), "message": row.get("errormessage", "")}
-        started_at, elapsed = _moment(row.get("starttime", "")), _seconds(row.get("elapsedseconds", ""))
+        started_at = parse_time(row.get("starttime"))  # nodes write UTC
         found.append(
             JobAttempt(
                 number,
@@ -220,20 +220,12 @@ def attempts(logs: Path) -> list[JobAttempt]:
                 total,
                 failed,
                 **said,
-                started_at=started_at,
-                elapsed=elapsed,
+                started_at=started_at.timestamp() if started_at else None,
+                elapsed=_seconds(row.get("elapsedseconds", "")),
                 run_seconds=_seconds(row.get("runmethodseconds", "")),
             )
         )
     return found
-
-
-def _moment(text: str) -> float | None:
-    """Nodes write UTC."""
-    with contextlib.suppress(ValueError):
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    return None
 
 
 def _seconds(text: str) -> float | None:

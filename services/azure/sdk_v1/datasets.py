@@ -79,7 +79,12 @@ class Datasets:
     def files_at(self, place: str) -> list[DatasetFile]:
         from azureml.core import Dataset
 
-        return list_files_if_any(Dataset.File.from_files(self.source(place), validate=False))
+        try:
+            return list(list_files(Dataset.File.from_files(self.source(place), validate=False)))
+        except Exception as error:  # its class is dataprep's, which is not imported to name it
+            if is_not_found(error):
+                return []
+            raise
 
     def download(self, dataset: Dataset, folder: Path, number: int | None = None) -> None:
         files = self._as_files(dataset)
@@ -279,13 +284,3 @@ def list_files(dataset: SdkFileDataset) -> Iterator[DatasetFile]:
         modified_at = properties.get("LastModifiedTime")
         modified_ns = int(modified_at.timestamp() * 1e9) if isinstance(modified_at, datetime) else 0
         yield DatasetFile(str(record[portable_path]).lstrip("/"), int(properties["Size"]), modified_ns)
-
-
-def list_files_if_any(dataset: SdkFileDataset) -> list[DatasetFile]:
-    """As `list_files`; none where there is nothing at its path."""
-    try:
-        return list(list_files(dataset))
-    except Exception as error:  # its class is dataprep's, which is not imported to name it
-        if is_not_found(error):
-            return []
-        raise

@@ -42,16 +42,18 @@ class Environments:
 
     def image(self, name: str, version: int | None) -> Image:
         with self._session.sdk_calls(f"Environment {name} can't be read", "environment") as workspace:
-            from azureml.core import Environment as SdkEnvironment
-
             try:
-                known = SdkEnvironment.get(workspace, name, version=str(version) if version else None)
-                details = known.get_image_details(workspace)
+                details = self._get(name, version).get_image_details(workspace)
             except Exception as error:  # the SDK raises a plain one
                 if is_not_found(error) or "404" in str(error):
                     return Image.NO_ENVIRONMENT
                 raise
         return Image.BUILT if details.image_exist else Image.NOT_BUILT
+
+    def _get(self, name: str, version: int | None) -> SdkEnvironment:
+        from azureml.core import Environment as SdkEnvironment
+
+        return SdkEnvironment.get(self._session.client, name, version=str(version) if version else None)
 
     def of_run(self, reference: str | None, requirements: Sequence[str] = (), python: str = "") -> SdkEnvironment:
         """The environment to submit a run with: `name` or `name:version`; for None one made of these requirements of the run's model, and
@@ -59,11 +61,9 @@ class Environments:
         if not reference:
             return made(*to_make(requirements, python))
         name, number = parse_reference(reference, "environment")
-        with self._session.sdk_calls(f"Environment {reference} can't be read", "environment") as workspace:
-            from azureml.core import Environment as SdkEnvironment
-
+        with self._session.sdk_calls(f"Environment {reference} can't be read", "environment"):
             try:
-                return SdkEnvironment.get(workspace, name, version=str(number) if number else None)
+                return self._get(name, number)
             except Exception as error:  # the SDK raises a plain one
                 if is_not_found(error):
                     raise NotFound(f"There is no environment called “{reference}”.", "Choose another, or register it.") from error

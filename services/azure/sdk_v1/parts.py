@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from services.azure.run_history import History
 from services.azure.sdk import Sdk
 from services.azure.sdk_v1.computes import Computes
 from services.azure.sdk_v1.datasets import Datasets
@@ -17,6 +18,7 @@ from services.connection import Connection
 
 def sdk_v1(connection: Connection, notify: Callable[[str], None], *, of_a_command: bool) -> Sdk:
     session = Session(connection, notify, of_a_command=of_a_command)
+    history = History(session, lambda: str(session.client.discovery_url))
     datasets, environments = Datasets(session), Environments(session)
-    jobs = Jobs(session, datasets, environments)
-    return Sdk("SDK v1", "azureml-core", session, Models(session), datasets, environments, Computes(session), jobs, Pipelines(session))
+    jobs, pipelines = Jobs(session, datasets, environments), Pipelines(session, history)
+    return Sdk("SDK v1", "azureml-core", session, Models(session), datasets, environments, Computes(session), jobs, pipelines)

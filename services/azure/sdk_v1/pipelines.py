@@ -5,30 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from services.azure.auth.sdk_errors import parse_time, run_status
-from services.azure.run_plan import RUN_TAG, RunPlan, description_of
+from services.azure.run_history import History
+from services.azure.run_plan import RunPlan
 from services.azure.sdk_v1.jobs import sdk_run
 from services.azure.sdk_v1.session import Session
 from services.domain import RunRequest
 from services.errors import StudioError
 from services.remote import PipelineRun, PublishedPipeline, Recurrence, Schedule, describe_recurrence, times_of_day
 
-_PIPELINE_RUN = "azureml.PipelineRun"
-
 
 class Pipelines:
     reads_jobs = False
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, session: Session, history: History) -> None:
+        self._session, self._history = session, history
 
     def history(self, experiment: str) -> Iterator[PipelineRun]:
-        from azureml.core import Experiment
-        from azureml.core.run import Run
-
-        # Not as PipelineRun objects, each of which asks the service twice when it is made.
-        runs = Run.list(Experiment(self._session.client, experiment, _create_in_cloud=False), type=_PIPELINE_RUN, _rehydrate_runs=False)
-        return (_pipeline_run(run, experiment) for run in runs)
+        """Not as PipelineRun objects, each of which asks the service twice when it is made."""
+        return self._history.pipelines(experiment)
 
     def request_of(self, job_id: str) -> RunRequest:
         """The SDK does not read the settings of a step back."""
@@ -92,24 +86,6 @@ def _published(pipeline: Any) -> PublishedPipeline:
         version=pipeline.version or "",
         active=pipeline.status == "Active",
         endpoint=pipeline.endpoint or "",
-    )
-
-
-def _pipeline_run(run: Any, experiment: str) -> PipelineRun:
-    """A run of the history, by what came with the list."""
-    values, tags = run._run_dto, run.tags or {}
-    title, note = run.display_name or run.description or "", run.description or ""
-    return PipelineRun(
-        id=run.id,
-        experiment=experiment,
-        status=run_status(run.status),
-        title=title,
-        studio_url=run.get_portal_url(),
-        created_at=parse_time(values.get("created_utc")),
-        ended_at=parse_time(values.get("end_time_utc")),
-        run_id=tags.get(RUN_TAG, ""),
-        note="" if note in (title, description_of(title)) else note,
-        tags={key: value or "" for key, value in tags.items() if key != RUN_TAG and not key.startswith("azureml.")},
     )
 
 
