@@ -8,15 +8,17 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
+from typing import NamedTuple
 
 import pytest
 import xlsxwriter
 
-from services.domain import ResourceKind, RunRequest, RunStatus, TableReading
+from services.domain import ResourceKind, Run, RunRequest, RunStatus, TableReading
 from services.errors import IntakeError, NothingNew, SettingsError, StudioError
 from services.local import scored_files
 from services.local.run_folder import LocalRunFolder
 from services.local.scored_files import Limit
+from services.local.workspace import LocalWorkspace
 from services.predictions.filters import EVERY_FAILURE, Filter
 from services.settings import ParallelRunSettings
 
@@ -520,10 +522,12 @@ TABLE_SCRIPT = """
 """
 
 
+TABLE_SETTINGS = ParallelRunSettings(process_count_per_node=1, mini_batch_size="1KB", error_threshold=-1, run_max_try=1)
+
+
 @pytest.fixture
 def table_request(entry_script):
-    settings = ParallelRunSettings(process_count_per_node=1, mini_batch_size="1KB", error_threshold=-1, run_max_try=1)
-    return RunRequest((), ("t",), str(entry_script(dedent(TABLE_SCRIPT), "table.py")), settings, new_only=True)
+    return RunRequest((), ("t",), str(entry_script(dedent(TABLE_SCRIPT), "table.py")), TABLE_SETTINGS, new_only=True)
 
 
 def rows_of(name, count, value):
@@ -567,19 +571,23 @@ def workbook(sheets):
     return content.getvalue()
 
 
-@pytest.fixture
-def drop(folder):
+def dropping(folder):
     """`drop("a.jsonl", text)` puts a file there; each was changed long ago, at a moment of its own."""
     moments = iter(range(LONG_AGO, LONG_AGO + 10_000, 60))
 
-    def put(name, text, young=False):
+    def drop(name, text, young=False):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
         moment = next(moments)
         if not young:
             os.utime(folder / name, (moment, moment))
 
-    return put
+    return drop
+
+
+@pytest.fixture
+def drop(folder):
+    return dropping(folder)
 
 
 @pytest.fixture
@@ -596,70 +604,108 @@ def predictions(workspace, run):
     return sorted(row["Prediction"] for row in workspace.runs.predictions(run.id).page(count=10_000).to_pylist())
 
 
-@pytest.mark.parametrize(("ending", "text"), [("csv", semicolons), ("jsonl", json_lines)])
-def test_a_file_that_is_made_parquet_is_new_by_what_it_was_made_of(workspace, drop, score_table, table_request, ending, text):
-    drop(f"a.{ending}", text("a", [1, 2]))
-    drop(f"b.{ending}", text("b", [3]))
+class Grown(NamedTuple):
+    """A table of files with semicolons that grew from run to run: its workspace, the runs, and the places of z.csv in two versions."""
+
+    workspace: LocalWorkspace
+    runs: list[Run]
+    first_place: Path
+    second_place: Path
+    was_one_file: bool
+
+
+@pytest.fixture(scope="module")
+def grown(shared, shared_script, finish, tmp_path_factory):
+    """Tests only look at it: each of its runs takes seconds."""
+    folder = tmp_path_factory.mktemp("grown")
+    drop, runs = dropping(folder), []
+    request = RunRequest((), ("t",), str(shared_script(TABLE_SCRIPT)), TABLE_SETTINGS, new_only=True)
+
+    def score():
+        runs.append(finish(shared, shared.submit(request).id))
+
+    for name, values in (("a", [1, 2]), ("b", [3]), ("z", range(10, 110))):
+        drop(f"{name}.csv", semicolons(name, values))
+    shared.register_dataset("t", folder, type="tabular")
+    score()
+    with pytest.raises(NothingNew, match="3 files are scored"):
+        shared.submit(request)
+    os.utime(folder / "a.csv", (1, 1))  # touched
+    with pytest.raises(NothingNew, match="3 files are scored"):
+        shared.submit(request)
+    drop("b.csv", semicolons("b", [4, 5]))
+    drop("c.csv", semicolons("c", [6]))
+    drop("d.csv", "key;val", young=True)
+    score()
+    (folder / "a.csv").unlink()
+    drop("d.csv", semicolons("d", [7]))
+    score()
+    drop("e.csv", semicolons("e", [8]))
+    score()
+    places = [Path(shared.dataset(f"t:{version}").root, "z.csv.parquet") for version in (1, 2)]
+    was_one_file = places[0].samefile(places[1])
+    assert not any(shared.changed_files(shared.dataset(f"t:{version}")) for version in (2, 4))
+    return Grown(shared, runs, *places, was_one_file)
+
+
+def without_z(rows):
+    return [row for row in rows if not row[0].startswith("z")]
+
+
+def test_a_file_that_is_made_parquet_is_new_by_what_it_was_made_of(grown):
+    first, second, *_ = grown.runs
+    assert first.items_total == 103
+    assert (second.items_total, second.request.rerun_of, second.request.datasets) == (3, first.id, ("t:2",))
+    assert without_z(table(grown.workspace, second, "Prediction")) == [("a0=1",), ("a1=2",), ("b0=4",), ("b1=5",), ("c0=6",)]
+    assert "1 new file, 1 changed file" in second.reuse_note
+    before, now = grown.workspace.dataset("t:1"), grown.workspace.dataset("t:2")
+    assert (now.row_count, now.source_root) == (105, before.source_root)
+
+
+def test_a_half_written_file_is_not_made_parquet(grown):
+    assert grown.workspace.dataset("t:2").file_count == 4
+    assert "d.csv" in grown.runs[1].warnings[0]
+    assert (grown.runs[2].items_total, grown.workspace.dataset("t:3").file_count) == (1, 4)
+
+
+def test_rows_made_of_a_file_that_is_gone_stay_and_are_marked(grown):
+    rows = without_z(table(grown.workspace, grown.runs[2], "Prediction", "Input file"))
+    there = [(row, "present") for row in ("b0=4", "b1=5", "c0=6", "d0=7")]
+    assert rows == [("a0=1", "gone"), ("a1=2", "gone"), *there]
+    assert table(grown.workspace, grown.runs[3], "Prediction", condition=GONE) == [("a0=1",), ("a1=2",)]
+
+
+def test_what_stayed_the_same_takes_its_disk_once(grown):
+    assert grown.first_place != grown.second_place
+    assert grown.was_one_file
+
+
+def test_json_lines_made_parquet_are_new_by_what_they_were_made_of(workspace, drop, score_table, table_request):
+    drop("a.jsonl", json_lines("a", [1, 2]))
+    drop("b.jsonl", json_lines("b", [3]))
     first = score_table()
     assert first.items_total == 3
     with pytest.raises(NothingNew, match="2 files are scored"):
         workspace.submit(table_request)
-    drop(f"b.{ending}", text("b", [4, 5]))
-    drop(f"c.{ending}", text("c", [6]))
+    drop("b.jsonl", json_lines("b", [4, 5]))
+    drop("c.jsonl", json_lines("c", [6]))
     second = score_table()
     assert (second.items_total, second.request.rerun_of, second.request.datasets) == (3, first.id, ("t:2",))
     assert predictions(workspace, second) == ["a0=1", "a1=2", "b0=4", "b1=5", "c0=6"]
-    assert "1 new file, 1 changed file" in second.reuse_note
-    assert (workspace.dataset("t").row_count, workspace.dataset("t").source_root) == (5, workspace.dataset("t:1").source_root)
+    before, after = (Path(workspace.dataset(f"t:{version}").root, "a.jsonl.parquet") for version in (1, 2))
+    assert before.samefile(after)
+    workspace.resources.delete(ResourceKind.DATASET, ["t:1"])
+    assert (before.exists(), after.is_file()) == (False, True)
 
 
-def test_a_file_made_parquet_that_was_only_touched_is_not_new(workspace, drop, score_table, table_request, folder):
-    drop("a.csv", semicolons("a", [1]))
-    score_table()
-    os.utime(folder / "a.csv", (1, 1))
-    with pytest.raises(NothingNew):
-        workspace.submit(table_request)
-    drop("b.csv", semicolons("b", [2]))
-    assert score_table().items_total == 1
-
-
-def test_a_workbook_dropped_each_day_is_scored_by_itself(workspace, drop, score_table, folder):
-    for day, values in (("1", [1, 2]), ("2", [3])):
-        drop(f"{day}.xlsx", workbook({"Sheet": values}))
-    assert score_table().items_total == 3
-    drop("3.xlsx", workbook({"Sheet": [4]}))
+def test_of_workbooks_what_came_and_what_changed_is_scored_with_all_its_sheets(workspace, drop, score_table):
+    for day, x, y in (("1", 1, 2), ("2", 3, 4)):
+        drop(f"{day}.xlsx", workbook({"x": [x], "y": [y]}))
+    assert score_table(reading=TableReading(sheets=("x", "y"))).items_total == 4
+    drop("1.xlsx", workbook({"x": [1], "y": [7, 8]}))
+    drop("3.xlsx", workbook({"x": [5], "y": [6]}))
     run = score_table()
-    assert (run.items_total, predictions(workspace, run)) == (1, ["Sheet0=1", "Sheet0=3", "Sheet0=4", "Sheet1=2"])
-
-
-def test_a_workbook_that_changed_is_scored_again_with_all_its_sheets(workspace, drop, score_table):
-    drop("a.xlsx", workbook({"x": [1], "y": [2]}))
-    assert score_table(reading=TableReading(sheets=("x", "y"))).items_total == 2
-    drop("a.xlsx", workbook({"x": [1], "y": [3, 4]}))
-    run = score_table()
-    assert (run.items_total, predictions(workspace, run)) == (3, ["x0=1", "y0=3", "y1=4"])
-
-
-def test_rows_made_of_a_file_that_is_gone_stay_and_are_marked(workspace, drop, score_table, folder):
-    drop("a.csv", semicolons("a", [1]))
-    drop("b.csv", semicolons("b", [2]))
-    score_table()
-    (folder / "a.csv").unlink()
-    drop("c.csv", semicolons("c", [3]))
-    run = score_table()
-    assert table(workspace, run, "Prediction", "Input file") == [("a0=1", "gone"), ("b0=2", "present"), ("c0=3", "present")]
-    drop("d.csv", semicolons("d", [4]))
-    assert table(workspace, score_table(), "Prediction", condition=Filter(where="\"Input file\" = 'gone'")) == [("a0=1",)]
-
-
-def test_a_half_written_file_is_not_made_parquet(workspace, drop, score_table):
-    drop("a.csv", semicolons("a", [1]))
-    score_table()
-    drop("b.csv", semicolons("b", [2]))
-    drop("c.csv", "key;val", young=True)
-    run = score_table()
-    assert (run.items_total, workspace.dataset("t").file_count) == (1, 2)
-    assert "c.csv" in run.warnings[0]
+    assert (run.items_total, predictions(workspace, run)) == (5, ["x0=1", "x0=3", "x0=5", "y0=4", "y0=6", "y0=7", "y1=8"])
 
 
 def test_the_folder_is_read_anew_as_it_was_registered(workspace, drop, score_table):
@@ -727,19 +773,6 @@ def test_names_of_any_kind_are_made_parquet_and_known_again(workspace, drop, sco
     assert score_table().items_total == len(names)
     with pytest.raises(NothingNew, match=f"{len(names)} files"):
         workspace.submit(table_request)
-
-
-def test_what_stayed_the_same_takes_its_disk_once(workspace, drop, score_table):
-    drop("a.csv", semicolons("a", range(100)))
-    score_table()
-    drop("b.csv", semicolons("b", [1]))
-    score_table()
-    first, second = (Path(workspace.dataset(f"t:{version}").root, "a.csv.parquet") for version in (1, 2))
-    assert first != second
-    assert first.samefile(second)
-    assert not workspace.changed_files(workspace.dataset("t"))
-    workspace.resources.delete(ResourceKind.DATASET, ["t:1"])
-    assert (first.exists(), second.is_file()) == (False, True)
 
 
 def test_what_an_earlier_version_of_the_program_registered_is_registered_again_first(workspace, drop, score_table, table_request, folder):
