@@ -35,7 +35,7 @@ def metadata_of(row: sqlite3.Row) -> Metadata:
 
 
 def metadata_columns(said: Metadata) -> dict[str, Any]:
-    tags = json.dumps(dict(said.tags))
+    tags = json.dumps({readable(key): readable(value) for key, value in said.tags.items()})
     return {"name": readable(said.name), "note": readable(said.note), "tags": tags, "pinned": said.pinned, "archived": said.archived}
 
 

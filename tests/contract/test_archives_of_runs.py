@@ -28,6 +28,7 @@ from services.local.workspace import LocalWorkspace
 from services.predictions.annotations import Annotation
 from services.predictions.filters import EVERY_ROW
 from services.run_details import LogQuery, RowKey
+from services.run_query import RunQuery
 from services.storage.file_tree import walk
 from services.storage.store import Store
 from tests.contract.conftest import Scored
@@ -584,3 +585,18 @@ def test_deleting_an_imported_run_deletes_nothing_that_it_names(archive, workspa
     assert workspace.runs.latest() == []
     assert (workspace.home.parent / "mine" / "data").is_dir()
     assert Path(workspace.dataset("rows:1").manifest).is_file()
+
+
+def test_half_a_character_in_an_archive_is_shown_written_out(archive, workspace, tmp_path):
+    def halved(files: dict[str, bytes]) -> None:
+        run, about = json.loads(files["run.json"]), json.loads(files["about.json"])
+        request = run["request"] | {name: ["\ud800:1"] for name in ("models", "datasets")}
+        files["run.json"] = json.dumps(run | {"request": request, "error": "\ud800"}).encode()
+        said = {"name": "\ud800", "note": "\ud800", "tags": {"\ud800": "\ud800"}}
+        files["about.json"] = json.dumps(about | {"metadata": about["metadata"] | said}).encode()
+
+    run, _ = import_archive(workspace, changed(archive, tmp_path / "run.zip", halved))
+    text = r"\ud800"
+    assert workspace.runs.choices().tags == ((text, text),)
+    assert (run.metadata.name, run.metadata.note, run.metadata.tags) == (text, text, {text: text})
+    assert [found.id for found in workspace.runs.search(RunQuery(text=text)).runs] == [run.id]
