@@ -13,6 +13,7 @@ from services.azure.auth.sdk_errors import is_not_found, parse_time, run_status
 from services.azure.auth.session import Session
 from services.azure.run_plan import RUN_TAG, description_of
 from services.azure.sdk import Details
+from services.connection import Connection
 from services.remote import PipelineRun
 
 CONNECT_SECONDS, READ_SECONDS = 30, 120
@@ -22,15 +23,19 @@ _API_VERSION = "2024-01-01-preview"
 _PAGE = 100
 
 
+def workspace_id(place: Connection) -> str:
+    """The workspace's path in the resource manager, and what links into Azure ML studio name it by."""
+    within = f"/subscriptions/{place.subscription_id}/resourceGroups/{place.resource_group}"
+    return f"{within}/providers/Microsoft.MachineLearningServices/workspaces/{place.workspace_name}"
+
+
 class History:
     """Its methods raise what azure-core raises."""
 
     def __init__(self, session: Session[Any], discovery: Callable[[], str]) -> None:
         """`discovery` is the workspace's address of that name."""
         self._session, self._discovery = session, discovery
-        place = session.connection
-        within = f"/subscriptions/{place.subscription_id}/resourceGroups/{place.resource_group}"
-        self._path = f"{within}/providers/Microsoft.MachineLearningServices/workspaces/{place.workspace_name}"
+        self._path = workspace_id(session.connection)
         self._opened: tuple[Any, Any, str] | None = None
 
     def studio_url(self, job_id: str) -> str:

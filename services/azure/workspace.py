@@ -32,6 +32,7 @@ from services.azure.catalog.datasets import Datasets
 from services.azure.catalog.model_properties import properties_of
 from services.azure.catalog.workspace_cache import WorkspaceCache
 from services.azure.resources import AzureResources
+from services.azure.run_history import workspace_id
 from services.azure.run_plan import RunPlan
 from services.azure.runs import failed_items
 from services.azure.runs.azure_pipelines import AzurePipelines
@@ -133,12 +134,8 @@ class AzureWorkspace:
 
     @property
     def studio_link(self) -> str:
-        place = self.connection
-        workspace = (
-            f"/subscriptions/{place.subscription_id}/resourceGroups/{place.resource_group}"
-            f"/providers/Microsoft.MachineLearningServices/workspaces/{place.workspace_name}"
-        )
-        return f"https://ml.azure.com/?wsid={workspace}" + (f"&tid={place.tenant_id}" if place.tenant_id else "")
+        tenant = self.connection.tenant_id
+        return f"https://ml.azure.com/?wsid={workspace_id(self.connection)}" + (f"&tid={tenant}" if tenant else "")
 
     @property
     def remote(self) -> RemoteWorkspace:

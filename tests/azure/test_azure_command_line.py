@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from services.azure.auth import retry, throttling
+from services.azure.auth import throttling
+from services.azure.sdk_v1.session import SDK_BACKOFF
 from services.cli.main import main
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
@@ -306,7 +307,7 @@ def test_a_throttled_command_says_that_it_retries(command, azure, model_file, mo
 def test_a_command_gives_up_soon_where_azure_stays_busy(command, azure, monkeypatch):
     from azureml._restclient import clientbase
 
-    assert retry.SDK_BACKOFF.keys() == {clientbase.DEFAULT_BACKOFF_ENV_VAR, clientbase.DEFAULT_503_BACKOFF_ENV_VAR}
+    assert SDK_BACKOFF.keys() == {clientbase.DEFAULT_BACKOFF_ENV_VAR, clientbase.DEFAULT_503_BACKOFF_ENV_VAR}
     monkeypatch.setattr(clientbase, "DEFAULT_BACKOFF", 0)
     azure.service.fault(
         "GET *modelmanagement*/models*", status=429, retry_after=60, count=None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -40,15 +39,6 @@ DASHBOARD = RetryPolicy(max_attempts=4)
 COMMAND = replace(DASHBOARD, max_seconds=30.0)  # a person waits at the terminal
 RUNNER = RetryPolicy(first_wait=1.0, factor=2.0, max_seconds=30 * 60.0, max_refusals=3)  # one refusal may be the service's own fault
 UPLOAD = RetryPolicy(first_wait=0.0, max_attempts=3)
-
-SDK_BACKOFF = {"AZUREML_DEFAULT_BACKOFF": "4", "AZUREML_DEFAULT_503_BACKOFF": "4"}
-"""The SDK's own variables for its first wait, which it doubles twice: 28 seconds in all, instead of 224."""
-
-
-def shorten_sdk_backoff() -> None:
-    """Let the SDK wait less between its own retries, unless the variables say how long; to be called before it is imported."""
-    for name, seconds in SDK_BACKOFF.items():
-        os.environ.setdefault(name, seconds)
 
 
 def _sleep(_error: StudioError, seconds: float) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from typing import TYPE_CHECKING, Any
 
 from services import environment_variables
-from services.azure.auth import retry, session
+from services.azure.auth import session
 from services.azure.auth.credentials import Credential
 from services.azure.auth.session import without_garbage_collection
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _THEIR_OWN = r"(azureml|azure|msrest|msrestazure|applicationinsights|ruamel|adal|msal|paramiko|knack)(\.|$)"
 """The modules whose deprecation warnings nobody here can fix."""
+SDK_BACKOFF = {"AZUREML_DEFAULT_BACKOFF": "4", "AZUREML_DEFAULT_503_BACKOFF": "4"}
+"""The SDK's own variables for its first wait, which it doubles twice: 28 seconds in all, instead of 224."""
 
 
 class Session(session.Session["Workspace"]):
@@ -25,7 +28,7 @@ class Session(session.Session["Workspace"]):
         place = self.connection
         warnings.filterwarnings("ignore", module=_THEIR_OWN)
         if self._of_a_command:
-            retry.shorten_sdk_backoff()
+            shorten_sdk_backoff()
         with without_garbage_collection():
             from azureml.core import Workspace
 
@@ -40,6 +43,12 @@ class Session(session.Session["Workspace"]):
     def region(self) -> str:
         with self.sdk_calls("You are not signed in") as workspace:
             return str(workspace.location)
+
+
+def shorten_sdk_backoff() -> None:
+    """Let the SDK wait less between its own retries, unless the variables say how long; to be called before it is imported."""
+    for name, seconds in SDK_BACKOFF.items():
+        os.environ.setdefault(name, seconds)
 
 
 def skip_stack_traces() -> None:
