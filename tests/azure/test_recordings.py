@@ -29,3 +29,10 @@ def test_the_walk_on_azure_ml_is_kept_and_played_again(cloud, azure, finish, csv
         run = finish(cloud, cloud.submit(request).id)
         assert run.status is status, run.error
         assert status is RunStatus.COMPLETED or run.error.startswith(azure_live.CAUSE)
+
+
+def test_the_walk_on_azure_ml_goes_by_sdk_v2_too(azure, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("AZURE_COMPUTE_TARGET", "cpu-cluster")
+    azure_live.main(["--keep", str(tmp_path), "--workspace", "azure-v2"])
+    assert "All seven files were scored once" in capsys.readouterr().out
+    assert (tmp_path / "completed" / "output" / "parallel_run_step.txt").is_file()
