@@ -92,7 +92,7 @@ def signing_in(remote: RemoteWorkspace) -> None:
 
 
 def show_contents(remote: RemoteWorkspace) -> None:
-    key = f"self-check {remote.location}"
+    key = f"self-check {remote.home}"
     if st.button("Check everything", key="check-azure", icon=":material/fact_check:"):
         with st.spinner("Checking everything a run needs…", show_time=True):
             st.session_state[key] = list(remote.self_check())

@@ -9,14 +9,13 @@ from typing import Any, Generic, TypeVar
 
 import streamlit as st
 
-from pages import _errors, _tables
+from pages import _errors, _tables, _workspace
 from pages._text import displayable, escape, truncate
 from services import formats
 from services.domain import Dataset, Dependents, Environment, Metadata, Model, ResourceKind
 from services.errors import SettingsError, StudioError
 from services.formats import counted
 from services.workspace import Workspace
-from services.workspaces import chosen_workspace
 
 T = TypeVar("T", bound=Model | Dataset | Environment)
 
@@ -265,7 +264,7 @@ def _change(kind: ResourceKind, references: Sequence[str], change: Mapping[str, 
     """Say something of these. To be called before the page is drawn: by a button."""
     with _told_later(close):
         for reference in references:
-            chosen_workspace().resources.change(kind, reference, **change)
+            _workspace.drawn_workspace().resources.change(kind, reference, **change)
         if close:
             st.session_state[close] = False
 
@@ -296,7 +295,7 @@ def _save_edit(kind: ResourceKind, reference: str, note_key: str, tags_key: str,
         given: dict[str, Any] = {"tags": changed} if changed else {}
         if st.session_state[note_key] != displayable(note[:_LONGEST_NOTE]):
             given["note"] = st.session_state[note_key]
-        chosen_workspace().resources.change(kind, reference, **given)
+        _workspace.drawn_workspace().resources.change(kind, reference, **given)
         st.session_state[f"edit-{reference}"] = False
 
 
@@ -383,7 +382,7 @@ def _in_short(dependents: Dependents | None) -> str:
 
 def _delete(kind: ResourceKind, references: Sequence[str], close: str) -> None:
     with _told_later(close):
-        freed = chosen_workspace().resources.delete(kind, references)
+        freed = _workspace.drawn_workspace().resources.delete(kind, references)
         what = escape(references[0]) if len(references) == 1 else counted(len(references), kind)
         st.session_state["keeping-told"] = f"Deleted **{what}**" + (f", {formats.size(freed)} freed" if freed else "")
         st.session_state[close] = False
@@ -470,7 +469,7 @@ def _set_tag(kind: ResourceKind, references: Sequence[str]) -> None:
     with _told_later(popover := f"tag-several-{kind}"):
         tags = tags_of(text)
         for reference in references:
-            chosen_workspace().resources.change(kind, reference, tags=tags)
+            _workspace.drawn_workspace().resources.change(kind, reference, tags=tags)
         st.session_state[popover] = False
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import streamlit as st
 
-from pages import _layout
+from pages import _layout, _workspace
 from pages._switching import switch_page
 from pages._text import displayable, truncate, visible
 from services import formats
@@ -89,15 +89,18 @@ def _new_ends() -> list[Run]:
     now = utc_now()
     with suppress(StudioError):  # the page says so
         workspace = chosen_workspace()
-        asked_at, known = st.session_state.ends_known.get(workspace.location, (None, {}))
+        asked_at, known = st.session_state.ends_known.get(workspace.home, (None, {}))
         ended = workspace.runs.ended_since((asked_at or now) - _LATE)
-        st.session_state.ends_known[workspace.location] = now, {run.id: run.ended_at for run in ended}
+        st.session_state.ends_known[workspace.home] = now, {run.id: run.ended_at for run in ended}
         return [run for run in ended if asked_at and known.get(run.id) != run.ended_at]
     return []
 
 
 def _show_ends(page: str) -> None:
     ended: list[Run] = st.session_state.ended_runs
+    with suppress(StudioError):
+        if _workspace.chosen_elsewhere():
+            st.rerun()
     for run in _new_ends():
         ended[:] = [other for other in ended if other.id != run.id] + [run]
     if not ended:

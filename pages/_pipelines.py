@@ -54,7 +54,7 @@ def tabs(pipelines: PipelineService, runs: Callable[[], None]) -> None:
 def listed(name: str, load: Callable[[], Sequence[T]]) -> Sequence[T]:
     """A list of the service, loaded at most every few minutes by one browser tab."""
     cache: dict[str, tuple[datetime, Sequence[T]]] = st.session_state.setdefault("pipeline_lists", {})
-    key = f"{chosen_workspace().location} {name}"
+    key = f"{chosen_workspace().home} {name}"
     if key not in cache or (utc_now() - cache[key][0]).total_seconds() > CACHE_SECONDS:
         with st.spinner("Loading from Azure ML…"):
             cache[key] = (utc_now(), load())
@@ -87,6 +87,15 @@ def show_actions(pipelines: PipelineService, run: Run) -> None:
             publish_form(pipelines, run)
     if pipeline_run and pipeline_run.studio_url:
         st.link_button("Open in studio", pipeline_run.studio_url, icon=":material/open_in_new:")
+
+
+def ask_cancel(pipelines: PipelineService, run: Run) -> None:
+    """Of a job that somebody else submitted: it is theirs that ends."""
+    with st.popover("Cancel run", icon=":material/stop_circle:", key=f"ask-cancel-{run.id}"):
+        st.warning(escape(pipelines.whose(run.id)), icon=":material/group:")
+        if st.button("Cancel their job", key=f"cancel-{run.id}", type="primary"):
+            chosen_workspace().runs.cancel(run.id)
+            st.rerun()
 
 
 def show_azure_status(pipelines: PipelineService, run: Run) -> None:

@@ -12,12 +12,49 @@ from pages._run_form import PRIVATE_KEYS
 from pages._switching import switch_page
 from pages._text import escape
 from services.domain import Dataset, EntryScript, Model, ResourceKind, Run
+from services.errors import StudioError
+from services.workspace import Workspace
 from services.workspaces import chosen_workspace
 
 if TYPE_CHECKING:
     from services.predictions.reader import Predictions
 
+_DRAWN, _MOVED = "drawn_workspace", "workspace_moved"
 _Versioned = TypeVar("_Versioned", Model, Dataset)
+
+
+def chosen_elsewhere() -> bool:
+    """Whether another browser tab chose another workspace since this one was drawn. All tabs work in the same one."""
+    drawn = st.session_state.get(_DRAWN)
+    return drawn is not None and drawn != _identity(chosen_workspace())
+
+
+def drawn_workspace() -> Workspace:
+    """The workspace of which this tab shows things, for what a click changes by their names: another may have things of the same names.
+    Raises StudioError where it is not the chosen one any longer."""
+    if chosen_elsewhere():
+        raise StudioError("Nothing was changed: another browser tab opened another workspace.", "Look at it, and try again.")
+    return chosen_workspace()
+
+
+def follow_the_choice() -> None:
+    """To be called before a page is drawn. Where another tab chose another workspace, the page is drawn anew: of what was clicked on
+    things of the one before nothing is done."""
+    if chosen_elsewhere():
+        forget_choices()
+        st.session_state[_DRAWN] = _identity(chosen_workspace())
+        st.session_state[_MOVED] = True
+        st.rerun()
+    workspace = chosen_workspace()
+    st.session_state[_DRAWN] = _identity(workspace)
+    if st.session_state.pop(_MOVED, False):
+        name = f"{workspace.location.rpartition(' / ')[2]}, SDK {workspace.remote.connection.sdk}" if workspace.remote else "this machine"
+        st.toast(f"Another browser tab opened another workspace: **{escape(name)}**.", icon=":material/lan:", duration="long")
+
+
+def _identity(workspace: Workspace) -> str:
+    """Not its location, which is the same by either SDK."""
+    return str(workspace.home)
 
 
 def forget_choices() -> None:
@@ -34,7 +71,7 @@ def forget_choices() -> None:
         "begun_form",
         *PRIVATE_KEYS,
     )
-    for name in (*of_the_form, "pipeline_lists", "where"):
+    for name in (*of_the_form, "pipeline_lists", "where", _DRAWN):
         st.session_state.pop(name, None)
     for key in [key for key in map(str, st.session_state) if key.startswith("fit-")]:
         del st.session_state[key]

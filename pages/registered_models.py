@@ -164,17 +164,17 @@ def ask_for_model() -> None:
 
 
 @st.cache_data(ttl=CACHE_SECONDS, max_entries=50, show_spinner="Loading experiments…")
-def experiments_of(location: str, _remote: RemoteWorkspace) -> list[str]:
+def experiments_of(home: str, _remote: RemoteWorkspace) -> list[str]:
     return _remote.experiments()
 
 
 @st.cache_data(ttl=CACHE_SECONDS, max_entries=50, show_spinner="Loading runs…")
-def runs_of(location: str, experiment: str, _remote: RemoteWorkspace) -> list[TrainingRun]:
+def runs_of(home: str, experiment: str, _remote: RemoteWorkspace) -> list[TrainingRun]:
     return _remote.training_runs(experiment)
 
 
 @st.cache_data(ttl=CACHE_SECONDS, max_entries=50, show_spinner="Loading files…")
-def files_of(location: str, experiment: str, run_id: str, _remote: RemoteWorkspace) -> list[str]:
+def files_of(home: str, experiment: str, run_id: str, _remote: RemoteWorkspace) -> list[str]:
     return _remote.training_run_files(experiment, run_id)
 
 
@@ -182,17 +182,17 @@ def ask_for_run(remote: RemoteWorkspace, form: Form) -> None:
     """Experiment, run, file; then the name to register."""
     source_column, name_column = st.container(key="form_in_two_of_a_run").columns([5, 4], gap="large")
     with source_column:
-        experiments = experiments_of(remote.location, remote)
+        experiments = experiments_of(str(remote.home), remote)
         if not experiments:
             st.info("No experiments in this workspace yet.", icon=":material/science:")
             return
         experiment = st.selectbox("Experiment", experiments, key="from-experiment")
-        runs = runs_of(remote.location, experiment, remote) if experiment else []
+        runs = runs_of(str(remote.home), experiment, remote) if experiment else []
         if not runs:
             st.info("No training runs in this experiment.", icon=":material/science:")
             return
         run = st.selectbox("Run", runs, key="from-run", format_func=lambda run: displayable(str(run)))
-        files = files_of(remote.location, run.experiment, run.id, remote) if run else []
+        files = files_of(str(remote.home), run.experiment, run.id, remote) if run else []
         outputs = [name for name in files if name.startswith("outputs/")] or files
         folders = sorted({name.rpartition("/")[0] for name in outputs if name.count("/") > 1})
         choices = sorted([*outputs, *folders], key=lambda name: not may_be_model(name, outputs))

@@ -101,7 +101,9 @@ def actions(run: Run) -> None:
     if not run.status.ended and run.status is not RunStatus.CANCEL_REQUESTED:
         carry_on = Capability.CARRY_ON in workspace.capabilities
         help_text = "Scored items are kept, and the run can be resumed." if carry_on else "This also cancels it in Azure ML."
-        if st.button("Cancel run", icon=":material/stop_circle:", key=f"cancel-{run.id}", help=help_text):
+        if pipelines is not None and run.request.followed_job:
+            _pipelines.ask_cancel(pipelines, run)
+        elif st.button("Cancel run", icon=":material/stop_circle:", key=f"cancel-{run.id}", help=help_text):
             workspace.runs.cancel(run.id)
             st.rerun()
     stopped = run.status in (RunStatus.FAILED, RunStatus.CANCELED)

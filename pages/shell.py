@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import streamlit as st
 
-from pages import _azure_connection, _errors, _notifications, _run_keeping, _storage
+from pages import _azure_connection, _errors, _notifications, _run_keeping, _storage, _workspace
 from services.errors import StudioError
 from services.workspaces import chosen_workspace
 
@@ -83,6 +83,7 @@ st.set_page_config(page_title=f"{page.title} · Batch Scoring Studio")
 st.logo(MARK, size="large")
 st.html(STYLE)
 with suppress(StudioError):  # the page shows it
+    _workspace.follow_the_choice()
     _storage.keep_counted(chosen_workspace())
     if remote := chosen_workspace().remote:
         with st.sidebar:

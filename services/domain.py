@@ -488,6 +488,10 @@ class MiniBatch:
     """Of a table's slices, how many rows their first file has before them."""
 
 
+FOLLOWS = "job "
+"""Before the id of a job that somebody else submitted, in the `submission_id` of the run that follows it."""
+
+
 @dataclass(frozen=True)
 class RunRequest:
     """What a person asks for. Written as JSON into the run's folder; what is in it is all a runner needs to know.
@@ -498,7 +502,7 @@ class RunRequest:
     items that failed there or have no row. With `new_only` the folders of its datasets are read again, as their next versions, and just
     what the same model and script have not scored yet is; the workspace sets `rerun_of` to the run that it is added to, where there is one.
     `submission_id` makes a double click one run: a second request with the same id returns the
-    first one's run.
+    first one's run. Of a run that follows a job which somebody else submitted it names that job: see `followed_job`.
     """
 
     models: tuple[str, ...]
@@ -543,6 +547,11 @@ class RunRequest:
         """Whether the output begins with the column names of the DataFrames: `--append_row_dataframe_header True`, as on Azure."""
         words = [word for argument in self.arguments for word in argument.split("=", 1)]
         return any(name == "--append_row_dataframe_header" and value.lower() == "true" for name, value in pairwise(words))
+
+    @property
+    def followed_job(self) -> str:
+        """The id of the job in Azure ML that somebody else submitted and this run follows; "" for a run of this program's own."""
+        return self.submission_id.removeprefix(FOLLOWS) if self.submission_id.startswith(FOLLOWS) else ""
 
     @property
     def script_name(self) -> str:

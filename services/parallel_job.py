@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from services.domain import RunRequest
+from services.domain import FOLLOWS, RunRequest
 from services.errors import SettingsError, StudioError
 from services.remote import SERVERLESS
 from services.settings import ParallelRunSettings
@@ -232,7 +232,7 @@ def request_of(job_id: str, job: Mapping[str, Any]) -> RunRequest:
         arguments=tuple(header),
         compute_target=str(compute).removeprefix("azureml:").rpartition("/")[2] or None,
         name=job.get("displayName") or "",
-        submission_id=f"job {job_id}",
+        submission_id=f"{FOLLOWS}{job_id}",
     )
 
 

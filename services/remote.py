@@ -85,7 +85,8 @@ class ConnectionState:
 class PipelineRun:
     """A pipeline run as the service has it, whoever started it. `status` is a RunStatus, or the service's own word where that is none;
     `run_id` is that of this program's own run, "" of any other; `step` says where its one step is, in the service's word; `studio_url` is
-    its page in Azure ML studio. `note` and `tags` are what people say of it there, without what programs keep in its tags."""
+    its page in Azure ML studio; `submitted_by` names the person or application, "" where that isn't told. `note` and `tags` are what people
+    say of it there, without what programs keep in its tags."""
 
     id: str
     experiment: str
@@ -93,6 +94,7 @@ class PipelineRun:
     title: str = ""
     step: str = ""
     studio_url: str = ""
+    submitted_by: str = ""
     created_at: datetime | None = None
     ended_at: datetime | None = None
     run_id: str = ""

@@ -609,6 +609,9 @@ class PipelineService(Protocol):
         """A pipeline run that somebody else submitted, as a run of this program: with its logs, its output and its predictions. Nothing is
         scored again; canceling it cancels it there. Raises StudioError where it isn't a run of one step over a registered dataset."""
 
+    def whose(self, run_id: str) -> str:
+        """Who submitted the job that a run follows, and what canceling it does; "" of a run of this program's own. At once."""
+
     def publish(self, run_id: str, name: str, description: str = "") -> remote.PublishedPipeline:
         """Publish what a run submitted, as a pipeline of its own."""
 

@@ -288,6 +288,8 @@ class Job(Protocol):
     """A pipeline run (v1), or pipeline job (v2), of one step. Its methods raise what the SDK raises."""
 
     studio_url: str
+    submitted_by: str
+    """The name of the person or application; "" where that isn't told."""
 
     def status(self) -> str:
         """As of a step."""

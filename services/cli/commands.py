@@ -112,6 +112,8 @@ def _shown(workspace: Workspace, run: Run, code: int = 0) -> Answer:
 
 def cancel(workspace: Workspace, args: argparse.Namespace) -> Answer:
     run = workspace.runs.cancel(args.run)
+    if not run.status.ended and workspace.pipelines and (whose := workspace.pipelines.whose(run.id)):
+        note(whose)
     return Answer(output.run_value(run), [f"{run.id}: {run.status}"])
 
 

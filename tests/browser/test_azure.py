@@ -111,6 +111,18 @@ def test_from_signing_in_to_the_downloaded_table(dashboard, page, azure, model_f
     expect(page.get_by_text("classifier:1 on rows:1")).to_have_count(0)
 
 
+def test_what_was_checked_and_listed_by_one_sdk_is_not_shown_of_the_other(dashboard, page, azure):
+    connect(page, dashboard, "v1")
+    page.get_by_role("button", name="Check everything").click()
+    expect(page.get_by_text("All checks passed.")).to_be_visible()
+    settled(page).get_by_text("Choose another workspace").click()
+    unfolded(page).get_by_text("SDK v2", exact=True).last.click()
+    settled(page).get_by_role("button", name="Connect").click()
+    expect(page.get_by_test_id("stSidebar").get_by_text("SDK v2")).to_be_visible()
+    expect(page.get_by_role("button", name="Check everything")).to_be_visible()
+    expect(settled(page).get_by_text("All checks passed.")).to_have_count(0)
+
+
 def test_every_page_paints_while_azure_does_not_answer(page, azure, home):
     with started.dashboard(home) as first:
         first.admit(page.context)

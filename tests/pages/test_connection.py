@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 
 from services.connection import Connection, SignIn
+from services.domain import ResourceKind
+from services.workspaces import choose_workspace, chosen_workspace
 
 
 def test_it_shows_the_location_and_the_checks(open_page, home):
@@ -82,3 +84,19 @@ def test_an_incomplete_connection_is_rejected_at_its_field(azure_form, home, sig
     assert not app.exception
     assert message in app.error[0].value.replace("\\", "")
     assert not (home / "azure").exists()
+
+
+def test_a_click_on_what_another_tab_has_left_changes_nothing_and_says_so(open_page, home, workspace, model_file):
+    reference = workspace.register_model("m", model_file).reference
+    app = open_page("registered_models.py", model=reference)
+    Connection("s", "g", "w", SignIn.DEVICE_CODE, sdk="v2").remember(home)  # as another tab does
+    app.button(key=f"pin-{reference}").click().run()
+    assert not app.exception
+    assert [toast.value.replace("\\", "") for toast in app.toast] == ["Another browser tab opened another workspace: **w, SDK v2**."]
+    assert not workspace.resources.metadata(ResourceKind.MODEL)
+    assert not chosen_workspace().resources.metadata(ResourceKind.MODEL)
+    app.run()
+    assert not app.toast
+    choose_workspace(None)
+    app.run()
+    assert "this machine" in app.toast[0].value

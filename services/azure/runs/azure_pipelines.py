@@ -65,6 +65,13 @@ class AzurePipelines:
         plan, mini_batches = self._plan_of(request)
         return self._runs.follow(replace(plan, experiment=experiment), mini_batches, job_id)
 
+    def whose(self, run_id: str) -> str:
+        run, known = self._runs.get(run_id), self._runs.pipeline_run(run_id)
+        if not run.request.followed_job:
+            return ""
+        by = (known and known.submitted_by) or "somebody else"
+        return f"The job {run.request.followed_job} was submitted by {by}, not by this program. Canceled here, it ends for everybody."
+
     def _without_foreign_id(self, run: PipelineRun, here: Mapping[str, str]) -> PipelineRun:
         """Without the id of a run that was submitted from another home, which can't be opened here; with that of one that follows it."""
         if run.id in here:

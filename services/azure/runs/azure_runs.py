@@ -72,7 +72,7 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
 
     def following(self) -> dict[str, str]:
         """The latest runs here of jobs that somebody else submitted, by the job's id."""
-        runs = ((run.request.submission_id.partition("job ")[2], run.id) for run in self._store.runs(1000))
+        runs = ((run.request.followed_job, run.id) for run in self._store.runs(1000))
         return {job_id: run_id for job_id, run_id in runs if job_id}
 
     def _submit(self, plan: RunPlan, mini_batches: MiniBatchPlan, warnings: Sequence[str], known: PipelineRun | None = None) -> Run:

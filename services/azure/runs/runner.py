@@ -171,7 +171,7 @@ class Runner:
         self._job = self._with_retries("The run can't be read", lambda: self._sdk.jobs.open(self._plan.experiment, known.id))
         if not known.studio_url:
             said = self._send_metadata(Metadata())
-            self._save(replace(known, studio_url=self._job.studio_url))
+            self._save(replace(known, studio_url=self._job.studio_url, submitted_by=self._job.submitted_by))
             self._send_metadata(said)  # whoever says something from now on sends it there: see AzureResources
 
     def _open(self) -> None:

@@ -146,6 +146,7 @@ class Job(Step):
     def __init__(self, session: Session, run: Any) -> None:
         super().__init__(session, run)
         self.studio_url = str(run.get_portal_url())
+        self.submitted_by = ""  # it reads no jobs of others
 
     def step(self) -> Step | None:
         return next((Step(self._session, run) for run in self._run.get_steps()), None)

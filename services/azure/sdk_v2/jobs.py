@@ -170,6 +170,7 @@ class Job(Step):
         super().__init__(session, history, run)
         self._experiment = experiment
         self.studio_url = history.studio_url(self._id)
+        self.submitted_by = str((run.get("createdBy") or {}).get("userName") or "")
 
     def step(self) -> Step | None:
         """That of a pipeline within it, where it is one that was published."""
