@@ -40,13 +40,19 @@ settings.register_profile("the same", settings.get_profile("many"), max_examples
 settings.load_profile("the same")
 
 _SLOW = ("browser", "package", "environments", "azure", "contract", "engine", "server", "year")
+_SLOW_FILES = {  # each takes more than a second, most of it for processes that it starts
+    *("pages/test_report.py", "pages/test_review_queue.py", "pages/test_run_page_logs.py"),
+    *("unit/test_atomic_write.py", "unit/test_deleting.py", "unit/test_open_tables.py", "unit/test_row_numbers.py"),
+    "unit/test_script_source.py",
+}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow folders first, so that no worker is left with a long test at the end; what `make quick` leaves out is marked slow."""
+    """The slow folders first, so that no worker is left with a long test at the end; what `make quick` leaves out is marked slow: these
+    folders, and single files."""
     for item in items:
-        if item.path.parent.name in _SLOW:
+        if item.path.parent.name in _SLOW or f"{item.path.parent.name}/{item.path.name}" in _SLOW_FILES:
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: (*_SLOW, "pages", item.path.parent.name).index(item.path.parent.name))
 
