@@ -153,13 +153,17 @@ def test_a_job_that_somebody_else_submitted_is_followed(cloud, azure, inputs, jo
 
 def test_a_run_of_v2_whose_runner_was_killed_is_followed_on(azure, cloud, request_of, finish, kill_runner, tmp_path, ml):
     script = tmp_path / "waits.py"
+    go = tmp_path / "go"
     script.write_text(
-        "import os, time\ndef run(mini_batch):\n    time.sleep(3)\n    return [f'{os.path.basename(p)}: ok' for p in mini_batch]\n"
+        f"import os, time\ndef run(mini_batch):\n    while not os.path.exists({str(go)!r}):\n        time.sleep(0.1)\n"
+        "    return [f'{os.path.basename(p)}: ok' for p in mini_batch]\n"
     )
     run = cloud.submit(request_of(str(script), 4))
     finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
     assert kill_runner(cloud, run.id)
-    cloud.runs.resume(run.id)
+    assert cloud.runs.resume(run.id).status is RunStatus.QUEUED
+    finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
+    go.touch()
     done = finish(cloud, run.id)
     assert (done.status, done.items_succeeded) == (RunStatus.COMPLETED, 4), done.error
     assert [one.name for one in ml.jobs.list()] == [run.id]

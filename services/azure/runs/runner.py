@@ -73,6 +73,7 @@ class Runner:
         self._known = self._folder.pipeline_run()
         self._may_be_there = self._sdk.jobs.starts_at_once(self._plan)  # though its id is not known
         self._in_trouble = False
+        self._seen: tuple[str, str] | None = None  # the status and the step's, by this runner: resumed, a run reads Queued until it has
         self._ended_at: datetime | None = None  # in Azure ML
         self._doing, self._progress_at = "", 0.0
 
@@ -230,11 +231,13 @@ class Runner:
         status = run_status(sdk_status)
         if status == RunStatus.RUNNING and (not step_status or run_status(step_status) in (RunStatus.QUEUED, RunStatus.NOT_STARTED)):
             status = RunStatus.QUEUED
-        if (status, step_status) == (self._known.status, self._known.step):
+        if (status, step_status) == self._seen:
             return False
-        self._save(replace(self._known, status=status, step=step_status))
-        with open(self._folder.logs / "azure_status.txt", "a", encoding="utf-8") as lines:
-            lines.write(f"{formats.utc(utc_now())}: pipeline run {sdk_status}{f', step {step_status}' if step_status else ''}\n")
+        self._seen = status, step_status
+        if self._seen != (self._known.status, self._known.step):
+            self._save(replace(self._known, status=status, step=step_status))
+            with open(self._folder.logs / "azure_status.txt", "a", encoding="utf-8") as lines:
+                lines.write(f"{formats.utc(utc_now())}: pipeline run {sdk_status}{f', step {step_status}' if step_status else ''}\n")
         if isinstance(status, RunStatus) and not status.ended:
             started_at = self._store.run(self._run_id).started_at or (utc_now() if status is RunStatus.RUNNING else None)
             self._store.update_run(self._run_id, status=status, started_at=started_at)
