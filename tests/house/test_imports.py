@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,7 @@ def test_opening_the_workspace_loads_nothing_heavy(statement):
     assert loaded_by(statement) & HEAVY == set()
 
 
+@cache
 def imported_by(path: Path) -> set[str]:
     """The modules that it imports, at the top or in a function."""
     nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
