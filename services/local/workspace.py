@@ -536,4 +536,7 @@ class LocalWorkspace:
             try:
                 yield package, True, version(package)
             except PackageNotFoundError:
-                yield package, False, "not installed; scripts that import it will fail"
+                if package == "azureml-core":  # an extra of the wheel
+                    yield package, True, "not installed; the Model and Run that scripts import from it are this program's own"
+                else:
+                    yield package, False, "not installed; scripts that import it will fail"
