@@ -81,7 +81,9 @@ def show_where_from(run: Run) -> None:
 
 
 def why_no_rerun(run: Run) -> str:
-    """Why an imported run can't be done again here; "" where it can."""
+    """Why a run that was imported, or that somebody else submitted, can't be done again here; "" where it can."""
+    if run.request.followed_job:
+        return "Its scoring script is not here: somebody else submitted the job."
     if not run.imported_from:
         return ""
     from services.handover.rerun import request_here

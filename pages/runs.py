@@ -132,6 +132,8 @@ def actions(run: Run) -> None:
     help_text = help_text if known else "Azure ML does not report which rows of a table failed. Rerun all of it."
     if run.imported_from:
         known, help_text = False, "The run was imported, and its files are not here."
+    elif run.request.followed_job:
+        known, help_text = False, why_not
     some_failed = run.items_succeeded is not None and run.items_succeeded < (run.items_total or 0)
     offered = run.status.ended and some_failed
     if offered and st.button("Rerun failed only", icon=":material/rule:", key=f"rerun-failed-{run.id}", help=help_text, disabled=not known):

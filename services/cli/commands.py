@@ -72,7 +72,8 @@ def submitted(workspace: Workspace, run: Run, args: argparse.Namespace) -> Answe
         cut = workspace.mini_batches([workspace.dataset(reference) for reference in run.request.datasets], run.request.settings)
         if run.request.failed_only or run.request.new_only:
             cut = replace(cut, item_count=run.items_total, mini_batch_count=run.mini_batches_total)
-        note(f"Submitted {run.id}: {describe(cut, run.request.settings)}", *(f"Warning: {warning}" for warning in run.warnings))
+        what = f"Following the job {run.request.followed_job} as" if run.request.followed_job else "Submitted"
+        note(f"{what} {run.id}: {describe(cut, run.request.settings)}", *(f"Warning: {warning}" for warning in run.warnings))
         if run.reused_from or run.reuse_note:
             note(f"Reused the output of {run.reused_from}: its inputs are the same." if run.reused_from else str(run.reuse_note))
         if not args.wait:

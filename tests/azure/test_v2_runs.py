@@ -132,7 +132,7 @@ def test_a_published_pipeline_of_v2_is_run_and_scheduled(cloud, request_of, fini
     assert {one.run_id for one in cloud.pipelines.history("batch-scoring")} == {run.id, again.id}
 
 
-def test_a_job_that_somebody_else_submitted_is_followed(cloud, azure, inputs, job, ml, finish):
+def test_a_job_that_somebody_else_submitted_is_followed(cloud, azure, inputs, job, ml, finish, home, tmp_path, monkeypatch, capfd):
     from azure.ai.ml.entities import Data
 
     ml.data.create_or_update(Data(name="rows", path="items", type="uri_folder"))
@@ -146,6 +146,11 @@ def test_a_job_that_somebody_else_submitted_is_followed(cloud, azure, inputs, jo
     table = cloud.runs.predictions(run.id)
     assert table.count() == 5
     assert cloud.pipelines.follow("exp", there.id).id == run.id
+    assert cloud.pipelines.whose(run.id).startswith("The job theirs was submitted by Stand-in, not by this program.")
+    capfd.readouterr()
+    monkeypatch.chdir(tmp_path)
+    assert main(["--workspace", "azure-v2", "--home", str(home), "pipeline", "follow", "theirs", "--experiment", "exp"]) == 0
+    assert f"Following the job theirs as {run.id}: 5 files" in capfd.readouterr().err
     assert [one.run_id for one in cloud.pipelines.history("exp")] == [run.id]
     with pytest.raises(StudioError, match=r"score\.py"):  # its script is not here
         cloud.rerun(run.id)

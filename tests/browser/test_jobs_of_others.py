@@ -55,4 +55,5 @@ def test_a_job_of_somebody_else_is_canceled_only_after_saying_whose_it_is(page, 
         assert ml.jobs.get("theirs").status == "Running"
         page.get_by_role("button", name="Cancel their job").click()
         expect(page.get_by_text("Canceled on request.")).to_be_visible()
+        expect(page.get_by_role("button", name="Rerun", exact=True)).to_be_disabled()
     assert ml.jobs.get("theirs").status == "Canceled"
