@@ -183,7 +183,7 @@ def test_what_people_say_of_a_thing_is_kept_until_it_is_forgotten(store):
     assert store.metadata(ResourceKind.RUN) == {}
     store.change_metadata(ResourceKind.RUN, "run-1", tagged)
     store.change_metadata(ResourceKind.RUN, "run-1", lambda old: replace(old, note="late"))
-    assert store.metadata(ResourceKind.RUN, "run-1") == {"run-1": Metadata(note="late", tags={"season": "\ud800"}, pinned=True)}
+    assert store.metadata(ResourceKind.RUN, "run-1") == {"run-1": Metadata(note="late", tags={"season": r"\ud800"}, pinned=True)}
     assert store.metadata(ResourceKind.MODEL, "run-1") == {}
     store.forget_metadata(ResourceKind.RUN, "run-1")
     assert store.metadata(ResourceKind.RUN) == {}
