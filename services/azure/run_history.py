@@ -88,7 +88,8 @@ class History:
 
     def _pipeline_run(self, run: Mapping[str, Any], experiment: str) -> PipelineRun:
         tags = run.get("tags") or {}
-        title, note = run.get("displayName") or run["runId"], run.get("description") or ""
+        note = run.get("description") or ""
+        title = run.get("displayName") or note or run["runId"]
         return PipelineRun(
             id=run["runId"],
             experiment=experiment,

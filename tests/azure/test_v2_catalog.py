@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -174,8 +175,7 @@ def token_for(resource: str) -> dict[str, str]:
     return dict(requests.post(where, data=form, timeout=60).json())
 
 
-AZ = f"""#!{sys.executable}
-import json, sys
+AZ = f"""import json, sys
 sys.path.insert(0, {str(PROJECT_ROOT)!r})
 from tests.azure.test_v2_catalog import token_for
 named = dict(zip(sys.argv, sys.argv[1:]))
@@ -186,7 +186,9 @@ print(json.dumps({{"accessToken": token, "expiresOn": "2099-01-01 00:00:00.00000
 
 def test_the_azure_cli_signs_in_wherever_it_is_installed(azure, tmp_path, monkeypatch):
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "az").write_text(AZ)
+    (tmp_path / "az.py").write_text(AZ)
+    program = f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(tmp_path / "az.py"))} "$@"\n'  # either may have a space
+    (tmp_path / "bin" / "az").write_text(program)
     (tmp_path / "bin" / "az").chmod(0o700)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     place = replace(from_environment(tmp_path, sdk="v2"), sign_in=SignIn.AZURE_CLI, client_id="", secret="")

@@ -12,7 +12,7 @@ GUIDE = Path(__file__).parents[2] / "docs" / "hand_over.md"
 def test_each_command_of_the_guide_does_what_it_says(completed_run, command_in, home, tmp_path, monkeypatch):
     blocks = re.findall(r"```\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
     commands = [shlex.split(line)[3:] for line in "".join(blocks).splitlines()]
-    assert [words[0] for words in commands] == ["export"] * 4 + ["import"]
+    assert [words[0] for words in commands] == ["export"] * 6 + ["import"]
     monkeypatch.chdir(tmp_path)
     for words in commands:
         command = command_in(home) if words[0] == "import" else completed_run.command
