@@ -18,10 +18,10 @@ from services.local.batching import cut, items_of, rows_of
 from services.local.output_reader import worker_name
 from services.local.run_folder import LocalRunFolder, RunPlan
 from services.run_details import MiniBatchAttempt, MiniBatchDetail, RunActivity
-from services.scoring.run_cost import suggested_timeout
+from services.scoring.run_cost import with_timeout
 from services.storage import activity as journal_activity
 from services.storage.file_tree import tail
-from services.storage.journal import Attempt, AttemptStatus, Journal, WorkerNow
+from services.storage.journal import Attempt, Journal, WorkerNow
 from services.storage.sqlite import translated_errors
 
 _LAST_ROWS, _LAST_BYTES = 6, 8_000
@@ -41,13 +41,8 @@ def activity(run: Run, folder: LocalRunFolder, seconds: float | None = None) -> 
     else:
         begin = (run.started_at or run.submitted_at).timestamp()
         told = RunActivity(begin, now or begin, 1.0)
-    slowest = max((each.seconds for each in told.slowest), default=None)
-    limit = settings.run_invocation_timeout
-    if slowest is not None:
-        timed_out = any(each.status == AttemptStatus.RUN_TIMEOUT for each in told.slowest)
-        told = replace(told, suggested_timeout=suggested_timeout(slowest, timed_out_at=limit if timed_out else None))
     rows = _last_rows(folder) if settings.output_action == "append_row" else ()
-    return replace(told, timeout=limit, last_rows=rows)
+    return replace(with_timeout(told, settings.run_invocation_timeout), last_rows=rows)
 
 
 def _last_rows(folder: LocalRunFolder) -> tuple[str, ...]:

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services import formats
 from services.formats import counted
-from services.run_details import Estimate, Suggestion
+from services.run_details import Estimate, RunActivity, Suggestion
 from services.settings import ParallelRunSettings
+from services.storage.journal import AttemptStatus
 
 MOST_OVERHEAD = 0.1
 """Of a call's time that may be fixed before a larger mini-batch is suggested."""
@@ -363,6 +364,15 @@ def suggested_timeout(slowest: float, *, timed_out_at: int | None = None) -> int
     longer one than that."""
     least = round_to_digit(_TIMEOUT_MARGIN * slowest, up=True)
     return least if timed_out_at is None else max(least, round_to_digit(_TIMES_A_TIMEOUT * timed_out_at, up=True))
+
+
+def with_timeout(told: RunActivity, limit: int) -> RunActivity:
+    """What is told of a run, with its run_invocation_timeout and the one that suits the slowest calls that were seen."""
+    if not told.slowest:
+        return replace(told, timeout=limit)
+    timed_out = any(each.status == AttemptStatus.RUN_TIMEOUT for each in told.slowest)
+    suggestion = suggested_timeout(max(each.seconds for each in told.slowest), timed_out_at=limit if timed_out else None)
+    return replace(told, timeout=limit, suggested_timeout=suggestion)
 
 
 def is_tight(slowest: float, limit: int) -> bool:

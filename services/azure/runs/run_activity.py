@@ -15,9 +15,9 @@ from services.azure.runs.job_logs import JobAttempt, Sentences
 from services.domain import Run
 from services.errors import NotFound
 from services.run_details import MiniBatchAttempt, MiniBatchDetail, RunActivity
-from services.scoring.run_cost import suggested_timeout
+from services.scoring.run_cost import with_timeout
 from services.storage.activity import Gathered, Workers, activity_of, gather_these
-from services.storage.journal import AttemptStatus, TimedAttempt
+from services.storage.journal import TimedAttempt
 
 _NO_TABLE_YET = "Azure ML tells what each mini-batch did when the run has ended; until then it tells how many are done."
 _NO_TABLE = "Azure ML left no table of the mini-batches, so when and where each was scored is not known."
@@ -35,10 +35,7 @@ def activity(run: Run, logs: Path) -> RunActivity:
         failed = gathered.mini_batches_failed if gathered else None
         return RunActivity(begin, begin, 1.0, mini_batches_failed=failed, timeout=limit, unknown=(missing, _NO_WORKERS))
     told = activity_of(gathered, Workers(), now=None, name=lambda _, process: names[process])
-    timed_out = any(each.status == AttemptStatus.RUN_TIMEOUT for each in told.slowest)
-    slowest = max(each.seconds for each in told.slowest)
-    suggestion = suggested_timeout(slowest, timed_out_at=limit if timed_out else None)
-    return replace(told, timeout=limit, suggested_timeout=suggestion, unknown=(_NO_WORKERS,))
+    return replace(with_timeout(told, limit), unknown=(_NO_WORKERS,))
 
 
 def _version(logs: Path) -> tuple[str, int]:
