@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,63 +16,50 @@ from services.azure.run_plan import RunPlan
 from services.azure.runs import job_logs
 from services.azure.runs.job_logs import JobAttempt
 from services.predictions.causes import Line, Names, causes_of_items, last_said_of_items, no_row, no_row_known, template
+from services.predictions.matching import NO_ROW
 
 _LOUD = ("exception", "ERROR", "WARNING", "warnings")
 
 
 class Cause(NamedTuple):
-    """Why the item at `place` failed; None where it isn't known which. Its mini-batch is 0 and its process "" where they aren't known."""
+    """Why the item at `place` failed; None where it isn't known which. `attempt` is the last one at its mini-batch, None where that isn't
+    known."""
 
     place: int | None
     text: str
-    mini_batch: int = 0
-    attempt: int = 1
-    process: str = ""
+    attempt: JobAttempt | None = None
 
 
-@dataclass(frozen=True)
-class _MiniBatch:
+class _MiniBatch(NamedTuple):
     places: range
     last: JobAttempt
 
-    @property
-    def raised(self) -> bool:
-        return not self.last.succeeded
 
-    @property
-    def returned(self) -> int:
-        return len(self.places) - self.last.failed
-
-    def cause(self, place: int | None, text: str) -> Cause:
-        return _cause(self.last, place, text)
-
-
-def causes_without_row(plan: RunPlan, logs: Path, items: Sequence[str], without_row: Sequence[int], otherwise: str) -> list[Cause]:
-    """Of a completed step, why each of these items has no row: their places, in order. `otherwise` is the sentence where nothing tells."""
-    if not without_row:
-        return []
+def causes_without_row(plan: RunPlan, logs: Path, items: Sequence[str], without_row: Sequence[tuple[int, str]]) -> list[Cause]:
+    """Of a completed step, why each of these items has no row: their places, in order, each with what the rows tell, such as NO_ROW."""
+    unexplained = [place for place, told in without_row if told == NO_ROW]
     attempts, sentences = job_logs.settled(job_logs.attempts(logs), tries=1), job_logs.Sentences(logs)
     mini_batches = _mini_batches(plan, attempts)
-    if not _fits(mini_batches, without_row):
+    if not _fits(mini_batches, unexplained):
         mini_batches = []
     of_place = {place: mini_batch for mini_batch in mini_batches for place in mini_batch.places}
     lines = job_logs.lines_said(logs)
-    said = causes_of_items(lines, items, without_row) if lines else {}
+    said = causes_of_items(lines, items, unexplained) if lines else {}
     raised = [] if mini_batches else [attempt for attempt in attempts.values() if not attempt.succeeded]
-    left = len(without_row) - len(said)
+    left = len(unexplained) - len(said)
     texts = {template(sentence): sentence for sentence in map(sentences.of, raised)}
     common = next(iter(texts.values())) if len(texts) == 1 and left == sum(attempt.failed for attempt in raised) else ""
 
-    def cause(place: int) -> Cause:
-        mini_batch = of_place.get(place)
-        if mini_batch is None:
-            return Cause(place, said.get(place) or common or otherwise)
-        if mini_batch.raised:
-            return mini_batch.cause(place, sentences.of(mini_batch.last))
-        sentence = no_row(items[place], mini_batch.returned, len(mini_batch.places), mini_batch.last.mini_batch)
-        return mini_batch.cause(place, said.get(place) or sentence)
+    def cause(place: int, told: str) -> Cause:
+        if told != NO_ROW or place not in of_place:
+            return Cause(place, told if told != NO_ROW else said.get(place) or common or told)
+        places, last = of_place[place]
+        if not last.succeeded:
+            return Cause(place, sentences.of(last), last)
+        returned = len(places) - last.failed
+        return Cause(place, said.get(place) or no_row(items[place], returned, len(places), last.mini_batch), last)
 
-    return [cause(place) for place in without_row]
+    return [cause(place, told) for place, told in without_row]
 
 
 def causes_without_output(plan: RunPlan, logs: Path, items: Sequence[str]) -> list[Cause]:
@@ -81,43 +67,34 @@ def causes_without_output(plan: RunPlan, logs: Path, items: Sequence[str]) -> li
     attempts; those that are known first."""
     attempts = job_logs.settled(job_logs.attempts(logs), plan.request.settings.run_max_try)
     sentences, lines = job_logs.Sentences(logs), job_logs.lines_said(logs)
-    mini_batches = _mini_batches(plan, attempts)
-    if mini_batches:
-        nothing_succeeded = all(one.last.failed == len(one.places) for one in mini_batches)
-        failed = [one for one in mini_batches if one.last.failed]
-        causes = list(_of_incomplete(failed, lines, items, sentences, nothing_succeeded=nothing_succeeded))
+    if mini_batches := _mini_batches(plan, attempts):
+        causes = list(_of_incomplete(mini_batches, lines, items, sentences))
     else:
         causes = list(_of_unknown([attempt for attempt in attempts.values() if attempt.failed], lines, items, sentences))
-    return sorted(causes, key=lambda cause: (cause.place is None, cause.place, cause.mini_batch))
+    return sorted(causes, key=lambda cause: (cause.place is None, cause.place, cause.attempt.mini_batch if cause.attempt else 0))
 
 
 def _of_incomplete(
-    mini_batches: Sequence[_MiniBatch],
-    lines: Sequence[Line],
-    items: Sequence[str],
-    sentences: job_logs.Sentences,
-    *,
-    nothing_succeeded: bool,
+    mini_batches: Sequence[_MiniBatch], lines: Sequence[Line], items: Sequence[str], sentences: job_logs.Sentences
 ) -> Iterator[Cause]:
-    without_row = [place for mini_batch in mini_batches for place in mini_batch.places]
-    of_too_many = _said_of_too_many(lines, items, mini_batches)
+    nothing_succeeded = all(last.failed == len(places) for places, last in mini_batches)
+    incomplete = [mini_batch for mini_batch in mini_batches if mini_batch.last.failed]
+    without_row = [place for mini_batch in incomplete for place in mini_batch.places]
+    of_too_many = _said_of_too_many(lines, items, incomplete)
     said = causes_of_items(lines, items, without_row, of_too_many, nothing_succeeded=nothing_succeeded)
-    last = last_said_of_items(lines, items) if nothing_succeeded else {}
-    for mini_batch in mini_batches:
-        failed, count = mini_batch.last.failed, len(mini_batch.places)
-        if mini_batch.raised:
-            yield from (mini_batch.cause(place, sentences.of(mini_batch.last)) for place in mini_batch.places)
-            continue
-        if failed == count:
-            index = mini_batch.last.mini_batch
-            for place in mini_batch.places:
-                yield mini_batch.cause(place, said.get(place) or no_row(items[place], 0, count, index, last.get(place, "")))
-            continue
-        named = [place for place in mini_batch.places if place in said]
-        named = named if len(named) <= failed else []  # else it is said of items that have a row, too
-        yield from (mini_batch.cause(place, said[place]) for place in named)
-        unknown = no_row_known(count, failed, mini_batch.last.mini_batch)
-        yield from (mini_batch.cause(None, unknown) for _ in range(failed - len(named)))
+    last_said = last_said_of_items(lines, items) if nothing_succeeded else {}
+    for places, last in incomplete:
+        if not last.succeeded:
+            texts = dict.fromkeys(places, sentences.of(last))
+        elif last.failed == len(places):
+            count, index = len(places), last.mini_batch
+            texts = {place: said.get(place) or no_row(items[place], 0, count, index, last_said.get(place, "")) for place in places}
+        else:
+            texts = {place: said[place] for place in places if place in said}
+            texts = texts if len(texts) <= last.failed else {}  # else it is said of items that have a row, too
+        yield from (Cause(place, text, last) for place, text in texts.items())
+        unknown = no_row_known(len(places), last.failed, last.mini_batch)
+        yield from (Cause(None, unknown, last) for _ in range(last.failed - len(texts)))
 
 
 def _of_unknown(
@@ -133,11 +110,7 @@ def _of_unknown(
         named -= attempt.failed - left
         noun = "file" if items else "row"
         text = no_row_known(attempt.total or attempt.failed, attempt.failed, attempt.mini_batch, noun)
-        yield from (_cause(attempt, None, text if attempt.succeeded else sentences.of(attempt)) for _ in range(left))
-
-
-def _cause(attempt: JobAttempt, place: int | None, text: str) -> Cause:
-    return Cause(place, text, attempt.mini_batch, attempt.attempt, attempt.process)
+        yield from (Cause(None, text if attempt.succeeded else sentences.of(attempt), attempt) for _ in range(left))
 
 
 def _said_of_too_many(lines: Sequence[Line], items: Sequence[str], mini_batches: Collection[_MiniBatch]) -> set[str]:

@@ -38,12 +38,8 @@ def rows_file(folder: AzureRunFolder, plan: RunPlan) -> Path:
 
 def count_rows(folder: AzureRunFolder, plan: RunPlan) -> int:
     """The number of rows in the output, each of an item that succeeded. Raises OSError where the file can't be read."""
-    path, newlines, last = rows_file(folder, plan), 0, b""
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            newlines += chunk.count(b"\n")
-            last = chunk[-1:]
-    return max(0, newlines + (last not in (b"", b"\n")) - plan.request.wants_dataframe_header)
+    with open(rows_file(folder, plan), "rb") as file:
+        return max(0, sum(1 for _ in file) - plan.request.wants_dataframe_header)
 
 
 def scored(folder: AzureRunFolder, plan: RunPlan) -> Iterator[ScoredMiniBatch]:
@@ -69,12 +65,8 @@ def _without_row(folder: AzureRunFolder, plan: RunPlan, items: Sequence[str], ro
     """Failed items with their causes, by mini-batch where that is known."""
     failed = set(rows.files)
     places = {item: place for place, item in enumerate(items) if item in failed}
-    unexplained = [places[file] for file, error in zip(rows.files, rows.errors, strict=True) if error == NO_ROW]
-    causes = causes_without_row(plan, folder.logs, items, unexplained, NO_ROW)
-    explained = {places[file]: error for file, error in zip(rows.files, rows.errors, strict=True) if error not in (None, NO_ROW)}
-    yield from _failed(
-        items, sorted([*causes, *(Cause(place, error or "") for place, error in explained.items())], key=attrgetter("place"))
-    )
+    without_row = [(places[file], error or "") for file, error in zip(rows.files, rows.errors, strict=True)]
+    yield from _failed(items, causes_without_row(plan, folder.logs, items, without_row))
 
 
 def main_cause(folder: AzureRunFolder, plan: RunPlan) -> str:
@@ -89,11 +81,12 @@ def _without_output(folder: AzureRunFolder, plan: RunPlan) -> Iterator[ScoredMin
 
 def _failed(items: Sequence[str], causes: Iterable[Cause], unknown: str = "", *, items_are_rows: bool = False) -> Iterator[ScoredMiniBatch]:
     """`unknown` is the file of an item that isn't known."""
-    for (mini_batch, attempt, process), some in groupby(causes, attrgetter("mini_batch", "attempt", "process")):
+    for attempt, some in groupby(causes, attrgetter("attempt")):
         group = list(some)
         files, errors = [unknown if cause.place is None else items[cause.place] for cause in group], [cause.text for cause in group]
+        index, worker, attempts = (attempt.mini_batch, attempt.process, attempt.attempt) if attempt else (0, "", 1)
         read = failed_rows(files, errors)
-        yield ScoredMiniBatch(mini_batch, (), "/", (), process, attempt, 0.0, "", items_are_rows=items_are_rows, read=read)
+        yield ScoredMiniBatch(index, (), "/", (), worker, attempts, 0.0, "", items_are_rows=items_are_rows, read=read)
 
 
 def _columns(path: Path, *, header: bool) -> str:
@@ -179,22 +172,22 @@ def _settled(folder: AzureRunFolder, plan: RunPlan, *, ended: bool = False) -> I
         return
     earlier_attempts = {}
     if plan.request.failed_only:
-        earlier, items = _before(folder, plan), frozenset(plan.items())
+        before, items = _runs_before(folder, plan), frozenset(plan.items())
+        earlier = before[0]
         for part in _settled(earlier, earlier.plan()):
             yield replace(part, worker=part.worker or f"of {earlier.path.name}", left_out=items.union(part.left_out))
-        earlier_attempts = dict.fromkeys(items, _runs_before(folder, plan))
+        earlier_attempts = dict.fromkeys(items, len(before))  # all of them are among the items of each
     for part in scored(folder, plan):
         yield replace(part, earlier_attempts=earlier_attempts)
 
 
-def _before(folder: AzureRunFolder, plan: RunPlan) -> AzureRunFolder:
-    return AzureRunFolder(folder.path.parents[1], str(plan.request.rerun_of))
-
-
-def _runs_before(folder: AzureRunFolder, plan: RunPlan) -> int:
-    """How many earlier runs scored the items; all of them are among the items of each."""
-    before = _before(folder, plan) if plan.request.failed_only else None
-    return 1 + _runs_before(before, before.plan()) if before else 0
+def _runs_before(folder: AzureRunFolder, plan: RunPlan) -> list[AzureRunFolder]:
+    """The runs whose failed items were scored again, the last one first."""
+    runs = []
+    while plan.request.failed_only:
+        runs.append(folder := AzureRunFolder(folder.path.parents[1], str(plan.request.rerun_of)))
+        plan = folder.plan()
+    return runs
 
 
 def make_table(folder: AzureRunFolder, plan: RunPlan, *, ended: bool = True) -> Path:
