@@ -6,13 +6,16 @@ outputs. Its private ones change with its version; the addresses are the service
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from services.azure.auth.sdk_errors import is_not_found, parse_time, run_status
 from services.azure.auth.session import Session
-from services.azure.run_plan import RUN_TAG, description_of
-from services.azure.sdk import Details
+from services.azure.run_plan import MAX_NAME, RUN_TAG, description_of
 from services.connection import Connection
 from services.remote import PipelineRun
 
@@ -27,6 +30,28 @@ def workspace_id(place: Connection) -> str:
     """The workspace's path in the resource manager, and what links into Azure ML studio name it by."""
     within = f"/subscriptions/{place.subscription_id}/resourceGroups/{place.resource_group}"
     return f"{within}/providers/Microsoft.MachineLearningServices/workspaces/{place.workspace_name}"
+
+
+@dataclass(frozen=True)
+class Details:
+    """What the service has of a job or of its step. `logs` are addresses, which need no sign-in, by names such as
+    `logs/user/error.txt`."""
+
+    code: str = ""
+    message: str = ""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    logs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a step's output lies: the container, as of a `sdk.Store`, and the path of the folder or file there. One that is in no blob
+    store is downloaded below a folder by `download`."""
+
+    container: Any
+    path: str
+    download: Callable[[Path], object] | None = None
 
 
 class History:
@@ -61,7 +86,15 @@ class History:
             raise
 
     def details(self, job_id: str) -> Details:
-        return details_of(self._send("GET", f"runs/{job_id}/details"))
+        details = self._send("GET", f"runs/{job_id}/details")
+        error = (details.get("error") or {}).get("error") or {}
+        return Details(
+            code=str(error.get("code") or ""),
+            message=str(error.get("message") or ""),
+            started_at=parse_time(details.get("startTimeUtc")),
+            ended_at=parse_time(details.get("endTimeUtc")),
+            logs=details.get("logFiles") or {},
+        )
 
     def children(self, job_id: str) -> list[dict[str, Any]]:
         """The first page of them, which is all that a job of one step has."""
@@ -122,21 +155,71 @@ class History:
         return self._opened[1:]
 
 
-def details_of(details: Mapping[str, Any]) -> Details:
-    """A run's details, as the history has them."""
-    error = (details.get("error") or {}).get("error") or {}
-    return Details(
-        code=str(error.get("code") or ""),
-        message=str(error.get("message") or ""),
-        started_at=parse_time(details.get("startTimeUtc")),
-        ended_at=parse_time(details.get("endTimeUtc")),
-        logs=details.get("logFiles") or {},
-    )
-
-
 def _sent(sender: Any, method: str, url: str, body: Any = None) -> Any:
     from azure.core.rest import HttpRequest
 
     answer = sender.send_request(HttpRequest(method, url, json=body))
     answer.raise_for_status()
     return answer.json()
+
+
+# ---- one job -----------------------------------------------------------------------------------------------------------------------
+
+
+class _Run:
+    """A job or its step. What the history doesn't tell an SDK adds, each in its words. All raise what azure-core and the SDK raise."""
+
+    def __init__(self, history: History, run_id: str) -> None:
+        self._history, self._id = history, run_id
+
+    def status(self) -> str:
+        """In the service's word: `sdk_errors.run_status` makes it one of ours."""
+        return str(self._history.run(self._id)["status"])
+
+    def details(self) -> Details:
+        """As it is now."""
+        return self._history.details(self._id)
+
+
+class Step(_Run, ABC):
+    """The step of a job."""
+
+    def reused(self) -> str:
+        """The id of the job whose output was taken instead of scoring; "" where it was scored."""
+        step = (self._history.run(self._id).get("properties") or {}).get("azureml.reusedrunid")
+        return str(self._history.run(step)["rootRunId"]) if step else ""
+
+    @abstractmethod
+    def output(self) -> Output:
+        """Of a completed step."""
+
+
+class Job(_Run, ABC):
+    """A pipeline run (v1), or pipeline job (v2), of one step. `submitted_by` is the name of the person or application, "" where that isn't
+    told."""
+
+    def __init__(self, history: History, job_id: str, experiment: str, submitted_by: str = "") -> None:
+        super().__init__(history, job_id)
+        self._experiment, self.submitted_by = experiment, submitted_by
+        self.studio_url = history.studio_url(job_id)
+
+    @abstractmethod
+    def step(self) -> Step | None:
+        """None while it is not there yet."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Ask for it; the job ends later."""
+
+    def describe(self, title: str, *, name: str | None = None, note: str | None = None, tags: Mapping[str, str] | None = None) -> None:
+        """Set what is given: its display name, of at most MAX_NAME characters; its description; its tags, where "" removes one. Azure ML
+        has no job without a name or a description: a name of "" is the `title` again, a note of "" what it was submitted with."""
+        wanted = {
+            "displayName": None if name is None else (name or title)[:MAX_NAME],
+            "description": None if note is None else note or description_of(title),
+            "tags": {key: value for key, value in (tags or {}).items() if value},
+        }
+        if any(wanted.values()):
+            self._history.change(self._experiment, self._id, {key: value for key, value in wanted.items() if value})
+        if gone := [key for key, value in (tags or {}).items() if not value]:
+            self._history.remove_tags(self._experiment, self._id, gone)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from services.azure.auth.session import Session
+from services.azure.run_history import Job
 from services.azure.run_plan import RunPlan
 from services.domain import Dataset, DatasetFile, Environment, Metadata, Model, RunRequest
 from services.errors import IntakeError, NotFound
@@ -246,69 +247,6 @@ class Computes(Protocol):
 # ---- runs ------------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Details:
-    """What the service has of a job or of its step. `logs` are addresses, which need no sign-in, by names such as
-    `logs/user/error.txt`."""
-
-    code: str = ""
-    message: str = ""
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
-    logs: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Output:
-    """Where a step's output lies: the container, as of a `Store`, and the path of the folder or file there. One that is in no blob store is
-    downloaded below a folder by `download`."""
-
-    container: Any
-    path: str
-    download: Callable[[Path], object] | None = None
-
-
-class Step(Protocol):
-    """The step of a job. Its methods raise what the SDK raises."""
-
-    def status(self) -> str:
-        """In the service's word: `sdk_errors.run_status` makes it one of ours."""
-
-    def details(self) -> Details:
-        """As it is now."""
-
-    def output(self) -> Output:
-        """Of a completed step."""
-
-    def reused(self) -> str:
-        """The id of the job whose output was taken instead of scoring; "" where it was scored."""
-
-
-class Job(Protocol):
-    """A pipeline run (v1), or pipeline job (v2), of one step. Its methods raise what the SDK raises."""
-
-    studio_url: str
-    submitted_by: str
-    """The name of the person or application; "" where that isn't told."""
-
-    def status(self) -> str:
-        """As of a step."""
-
-    def details(self) -> Details:
-        """As it is now."""
-
-    def step(self) -> Step | None:
-        """None while it is not there yet."""
-
-    def cancel(self) -> None:
-        """Ask for it; the job ends later."""
-
-    def describe(self, title: str, *, name: str | None = None, note: str | None = None, tags: Mapping[str, str] | None = None) -> None:
-        """Set what is given, nothing where it is so already: its display name, of at most MAX_NAME characters; its description; its tags,
-        where "" removes one. A name of "" is the `title` again, a note of "" what it was submitted with: `run_plan.description_of(title)`.
-        """
-
-
 class Jobs(Protocol):
     """Runs, submitted once whatever answer is lost. A runner calls these in order: `build`, `create`, `start`, `open`; it keeps the id on
     disk before `start`, so that a runner after it goes on from there. They raise what the SDK raises, and StudioError."""
@@ -334,14 +272,13 @@ class Jobs(Protocol):
 
 
 class Pipelines(Protocol):
-    """The jobs of a workspace, whoever submitted them; pipelines to be run by others; schedules."""
-
-    def history(self, experiment: str) -> Iterator[PipelineRun]:
-        """The pipeline runs of an experiment, newest first, asked for page by page; with the `run_id` of those that have a RUN_TAG. Raises
-        what the SDK raises."""
+    """The jobs of a workspace, whoever submitted them; pipelines to be run by others; schedules. Its methods raise what the SDK raises."""
 
     reads_jobs: bool
     """Whether `request_of` can tell."""
+
+    def history(self, experiment: str) -> Iterator[PipelineRun]:
+        """See `run_history.History.pipelines`."""
 
     def request_of(self, job_id: str) -> RunRequest:
         """What a job scores that somebody else submitted, as far as it tells. Raises StudioError where it is not a job of one parallel step
@@ -360,7 +297,7 @@ class Pipelines(Protocol):
         """Also those that are disabled, in any order."""
 
     def schedule(self, pipeline_id: str, name: str, experiment: str, recurrence: Recurrence, parameters: Mapping[str, Any]) -> Schedule:
-        """Run a published pipeline by the clock. Raises SettingsError on `name`."""
+        """Run a published pipeline by the clock."""
 
     def set_schedule(self, schedule_id: str, *, active: bool) -> None:
         """Enable or disable one."""

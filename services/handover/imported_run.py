@@ -24,7 +24,7 @@ from services.handover.archive_format import About
 from services.predictions.causes import template
 from services.predictions.columns import ROW_NUMBER, quoted
 from services.predictions.filters import EVERY_ROW, Filter
-from services.predictions.provenance import MAX_LOG_LINES, log_lines, mention_of
+from services.predictions.provenance import lines_about
 from services.run_details import (
     FailedItem,
     Failure,
@@ -41,7 +41,7 @@ from services.run_details import (
     RunActivity,
 )
 from services.run_logs.lines import at_least
-from services.run_logs.search import FURTHER, LogFile, Match, Origin, Span, Spans, line_with_limit, search
+from services.run_logs.search import FURTHER, OriginsByTime, Span, line_with_limit, log_files, search
 from services.storage.journal import AttemptStatus
 from services.storage.run_folder import RunFolder
 from services.storage.runs import StoredRuns
@@ -50,10 +50,8 @@ from services.storage.serialization import from_json
 if TYPE_CHECKING:
     from services.predictions.reader import Predictions
 
-_OF_A_WORKER = re.compile(r"logs/user/(\w+)/([^/]+)/(process\d+)[./]")
 _REPORTS = re.compile(r"logs/(job_\w+\.txt$|sys/job_report/)")
-_TABLES = "logs/sys/job_report/"
-_RUNNER = "logs/sys/runner.log"
+_TABLES = re.compile("logs/sys/job_report/")
 _MOST_ITEMS = 1_000
 _NOT_HERE = "The file is not in the archive that the run was imported from."
 
@@ -192,9 +190,7 @@ class ImportedRun:
         )
         if not key.file:
             return RowTrace(None, _NOT_HERE, tries, ())
-        mention = mention_of(key.file.rpartition("/")[2])
-        mentions = (line for log in self._folder.log_files().values() for line in log_lines(log) if mention.search(line))
-        return RowTrace(None, _NOT_HERE, tries, tuple(islice(mentions, MAX_LOG_LINES)))
+        return RowTrace(None, _NOT_HERE, tries, lines_about(key.file, self._folder.log_files().values()))
 
     # ---- its logs --------------------------------------------------------------------------------------------------------------
 
@@ -206,42 +202,25 @@ class ImportedRun:
         stopped: Callable[[], bool] = lambda: False,
     ) -> LogSearch:
         origins = _AttemptOrigins(list(self._mini_batches.values()), errors=self.about.reports)
-        return search(self._log_files(), origins, query, after=after, stopped=stopped)
-
-    def _log_files(self) -> list[LogFile]:
-        zone, left_out = timezone(timedelta(seconds=self.about.utc_offset)), _REPORTS if self.about.reports else re.compile(_TABLES)
-        logs = []
-        for name, path in self._folder.log_files().items():
-            if not left_out.match(name):
-                match = _OF_A_WORKER.match(name)
-                worker = f"node {match[2]}, {match[3]}" if match else "runner" if name == _RUNNER else ""
-                plain = name == _RUNNER or (match is not None and match[1] in ("stdout", "stderr"))
-                logs.append(LogFile(name, path, worker, zone, any_file=not plain))
-        return logs
+        zone, left_out = timezone(timedelta(seconds=self.about.utc_offset)), _REPORTS if self.about.reports else _TABLES
+        return search(log_files(self._folder, left_out, zone), origins, query, after=after, stopped=stopped)
 
 
-class _AttemptOrigins:
-    """Where lines are from, by the times of the attempts that the archive has."""
+class _AttemptOrigins(OriginsByTime):
+    """By the times of the attempts that the archive has."""
 
     def __init__(self, details: Sequence[MiniBatchDetail], *, errors: bool) -> None:
         """`errors`: those of attempts stand in no log."""
-        spans: dict[str, list[Span]] = {}
+        spans: list[tuple[str, Span]] = []
         self._failed: list[tuple[MiniBatchDetail, MiniBatchAttempt]] = []
         for detail in details:
             for attempt in detail.attempts:
                 if attempt.started_at is not None and attempt.seconds is not None:
                     began = attempt.started_at.timestamp()
-                    spans.setdefault(attempt.worker, []).append(Span(began, began + attempt.seconds, detail.number))
+                    spans.append((attempt.worker, Span(began, began + attempt.seconds, detail.number)))
                 if errors and attempt.error and attempt.status != AttemptStatus.RUN_DONE:
                     self._failed.append((detail, attempt))
-        self._spans = {worker: Spans(of_worker) for worker, of_worker in spans.items()}
-
-    def ranges(self, log: LogFile, mini_batch: int) -> Sequence[tuple[int, int]] | None:
-        return None
-
-    def of(self, log: LogFile, matches: Sequence[Match]) -> Sequence[Origin]:
-        spans = self._spans.get(log.worker)
-        return [Origin() if spans is None or match.time is None else spans.at(match.time) for match in matches]
+        super().__init__(spans)
 
     def further(self, query: LogQuery, after: int, stopped: Callable[[], bool]) -> tuple[list[LogLine], int]:
         """The errors of attempts that failed."""

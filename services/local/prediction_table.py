@@ -30,10 +30,7 @@ _REBUILD_SECONDS = 3.0  # between two tables of partial results, and a second mo
 
 
 def open_table(run: Run, folder: LocalRunFolder) -> Predictions:
-    """The typed table of what is settled by now. Raises NotFound for a run without rows, WorkspaceUnavailable for a folder that can't
-    be written."""
-    if not _keeps_rows(run):
-        raise NotFound(f"Run {run.id} has no rows: its script writes its own output.", "Download the output files instead.")
+    """The typed table of what is settled by now, of a run with rows. Raises WorkspaceUnavailable where its folder can't be written."""
     return _open(run, folder, "predictions", output_reader.settled)
 
 
@@ -91,4 +88,5 @@ def _existing_table(folder: LocalRunFolder, table: Path, kind: str, run: Run) ->
 def prepare(run: Run, folder: LocalRunFolder) -> None:
     """Make the table of a run that has ended before somebody asks for it. Never raises StudioError."""
     with log.suppress(logger, "The table of predictions can't be made yet", StudioError):
-        open_table(run, folder)
+        if _keeps_rows(run):
+            open_table(run, folder)

@@ -1,4 +1,4 @@
-"""The logs of a run on this machine: which there are, whose they are, and of which mini-batch a line is, by the run's journal."""
+"""The logs of a run on this machine: of which mini-batch a line is, by the run's journal."""
 
 from __future__ import annotations
 
@@ -13,30 +13,16 @@ from services.local.output_reader import worker_name
 from services.local.run_folder import LocalRunFolder
 from services.run_details import LogLine, LogQuery
 from services.run_logs.lines import at_least
-from services.run_logs.search import FURTHER, LogFile, Match, Origin, Span, Spans, line_with_limit, to_milliseconds
+from services.run_logs.search import FURTHER, RUNNER_LOG, LogFile, Match, Origin, Span, Spans, line_with_limit, to_milliseconds
 from services.storage.journal import NO_MINI_BATCH, Attempt, Journal, Printed
 
 _OF_A_WORKER = re.compile(r"logs/user/(stdout|stderr|entry_script_log|logs)/(\d+)/process(\d+)[./]")
-_REPORTS = re.compile(r"logs/(job_\w+\.txt$|sys/job_report/)")
+REPORTS = re.compile(r"logs/(job_\w+\.txt$|sys/job_report/)")
 """Written at the end, of what stands in the logs and in the journal."""
-_RUNNER = "logs/sys/runner.log"
 _NAMED = re.compile(r"\bmini-batch (\d{1,12})\b")
 _KEPT_OF_A_LONG_LOG = 1_000_000
 _CLOCK_SECONDS = 60.0  # that a clock may have been set back
 _LOOKED_AT = 1_000  # failed attempts, before it is asked whether anybody waits
-
-
-def log_files(folder: LocalRunFolder) -> list[LogFile]:
-    """What workers and scripts have written, and the runner: not the reports made of it."""
-    logs = []
-    for name, path in folder.log_files().items():
-        if _REPORTS.match(name):
-            continue
-        match = _OF_A_WORKER.match(name)
-        worker = f"node {match[2]}, process{match[3]}" if match else "runner" if name == _RUNNER else ""
-        own = match is not None and match[1] in ("stdout", "stderr")
-        logs.append(LogFile(name, path, worker, any_file=not own and name != _RUNNER))
-    return logs
 
 
 class JournalOrigins:
@@ -66,7 +52,7 @@ class JournalOrigins:
     def of(self, log: LogFile, matches: Sequence[Match]) -> Sequence[Origin]:
         worker = _worker_of(log)
         if worker is None or not self._folder.has_journal:
-            return [_named_in(match.text) if log.name == _RUNNER else Origin() for match in matches]
+            return [_named_in(match.text) if log.name == RUNNER_LOG else Origin() for match in matches]
         kind, node, process = worker
         if kind in ("stdout", "stderr") and self._notes_places:
             return self._by_place(matches, kind, node, process)

@@ -15,7 +15,6 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from pathlib import Path
-from traceback import format_exc
 from typing import Any
 
 from filelock import FileLock
@@ -100,8 +99,7 @@ class Runner:
             self._outcome = Outcome.failed("StorageError", what)
         except Exception as error:  # the runner's edge: a run must end with a reason, also where the fault is ours
             logger.exception("A fault of the program: %s: %s", type(error).__name__, error)
-            what = f"{type(error).__name__}: {error}. This is a fault of the program, not of the script."
-            self._outcome = Outcome.failed("InternalError", what, format_exc())
+            self._outcome = Outcome.fault(error)
         finally:
             for worker in list(self._workers):
                 self._end(worker)
@@ -202,8 +200,7 @@ class Runner:
             self._progress.monitor.write()
             self._progress.journal.close()
             note_contents(self._folder, self._plan, BEFORE_THE_END)
-        ended = {"status": outcome.status, "error_code": outcome.error_code, "error": outcome.error, "workers": 0, "rate": None}
-        self._store.update_run(self._run_id, **ended, ended_at=utc_now(), heartbeat_at=utc_now())
+        self._store.update_run(self._run_id, **outcome._asdict(), workers=0, rate=None, ended_at=utc_now(), heartbeat_at=utc_now())
 
     # ---- a message came -------------------------------------------------------------------------------------------------------
 
@@ -438,13 +435,7 @@ def _error_code(error_type: str) -> str:
     return error_type if error_type == "ModuleNotFoundError" else "EntryScriptError"
 
 
-def main() -> int:
-    if len(sys.argv) != 3 or not (LocalRunFolder(Path(sys.argv[1]), sys.argv[2]).plan_file.is_file()):
-        print(f"usage: python -m services.local.runner HOME RUN_ID, of a run that was submitted; not {sys.argv[1:]}", file=sys.stderr)
-        return 2
-    log.to_stderr()
-    log.log_uncaught(show=False)
-    home, run_id = Path(sys.argv[1]), sys.argv[2]
+def _execute(home: Path, run_id: str) -> int:
     store = Store(home)
     with store.held_open():
         code = run_process.execute(LocalRunFolder(home, run_id), store, lambda: Runner(home, run_id).execute())
@@ -461,4 +452,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_process.main("services.local.runner", LocalRunFolder, _execute))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -15,28 +15,18 @@ from filelock import Timeout
 from services.domain import Dataset, Environment, Run, RunRequest, RunStatus, TabularDataset, utc_now
 from services.errors import NotFound, StudioError, WorkspaceUnavailable, os_errors_as
 from services.handover.imported_run import unless_imported
+from services.handover.runs import ReadableRuns
 from services.local import new_items, output_reader, prediction_table, provenance, reuse, run_activity, run_log_lines
 from services.local.batching import cut, files_of, manifest_by_keys, plan_mini_batches
 from services.local.environments import check_is_there, what_changed
 from services.local.output_reader import worker_name
 from services.local.run_folder import LocalRunFolder, PlannedDataset, PlannedModel, RunPlan
 from services.predictions.reader import Predictions
-from services.run_details import (
-    FailedItem,
-    Failure,
-    FailureCause,
-    LogQuery,
-    LogSearch,
-    MiniBatchDetail,
-    Provenance,
-    RowKey,
-    RowTrace,
-    RunActivity,
-)
-from services.run_logs.search import search
+from services.run_details import Failure, MiniBatchDetail, Provenance, RowKey, RowTrace, RunActivity
+from services.run_logs.search import LogFile, Origins, log_files
 from services.storage import run_process
 from services.storage.journal import Journal
-from services.storage.runs import LOCK_TIMEOUT_SECONDS, StoredRuns
+from services.storage.runs import LOCK_TIMEOUT_SECONDS
 from services.storage.store import Store
 from services.submission import Inputs
 
@@ -66,7 +56,7 @@ def make_plan(request: RunRequest, inputs: Inputs) -> RunPlan:
     )
 
 
-class LocalRuns(StoredRuns[LocalRunFolder]):
+class LocalRuns(ReadableRuns[LocalRunFolder]):
     """`services.workspace.Runs` of one home, and how a run gets there."""
 
     def __init__(self, home: Path, store: Store) -> None:
@@ -174,33 +164,14 @@ class LocalRuns(StoredRuns[LocalRunFolder]):
             for a in failed
         ]
 
-    @unless_imported
-    def failed_items(self, run_id: str, *, cause: str | None = None, first: int = 0, count: int = 100) -> list[FailedItem]:
-        from services.predictions import failures
+    def _table(self, run: Run) -> Predictions:
+        return prediction_table.open_table(run, self.folder(run.id))
 
-        return failures.failed_items(self._failures(run_id), cause, first, count)
+    def _failures(self, run: Run) -> Predictions:
+        return prediction_table.open_failures(run, self.folder(run.id))
 
-    @unless_imported
-    def failure_causes(self, run_id: str, limit: int = 100) -> list[FailureCause]:
-        from services.predictions import failures
-
-        return failures.failure_causes(self._failures(run_id), limit)
-
-    def _failures(self, run_id: str) -> Predictions:
-        return prediction_table.open_failures(self._store.run(run_id), self.folder(run_id))
-
-    @unless_imported
-    def search_logs(
-        self,
-        run_id: str,
-        query: LogQuery = LogQuery(),  # noqa: B008 - it is frozen
-        *,
-        after: Mapping[str, int] | None = None,
-        stopped: Callable[[], bool] = lambda: False,
-    ) -> LogSearch:
-        run, folder = self.get(run_id), self.folder(run_id)
-        logs, origins = run_log_lines.log_files(folder), run_log_lines.JournalOrigins(folder)
-        return search(logs, origins, query, after=after, growing=not run.status.ended, stopped=stopped)
+    def _logs(self, folder: LocalRunFolder) -> tuple[Sequence[LogFile], Origins]:
+        return log_files(folder, run_log_lines.REPORTS), run_log_lines.JournalOrigins(folder)
 
     def output(self, run_id: str) -> dict[str, Path]:
         folder = self.folder(run_id)
@@ -230,7 +201,3 @@ class LocalRuns(StoredRuns[LocalRunFolder]):
         except WorkspaceUnavailable:  # its folder is gone
             return None
         return kept if kept.is_file() else None
-
-    @unless_imported
-    def predictions(self, run_id: str) -> Predictions:
-        return prediction_table.open_table(self._store.run(run_id), self.folder(run_id))

@@ -279,14 +279,17 @@ _TRACEBACK = "Traceback (most recent call last):"
 _EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(?::\s|$)")
 
 
-def lines_of(text: str, source: str) -> list[Line]:
-    """What a stream or a log file says, as lines: `source` is `stderr` or `print`, for what doesn't say its level itself.
+def lines_of(text: str, source: str, most: int = _MOST_LINES) -> list[Line]:
+    """What a stream or a log file says, as lines: `source` is `stderr` or `print`, for what doesn't say its level itself. Of more than
+    `most` rows the first and the last ones count.
 
     Indented lines belong to the one before. Of a traceback the last line is kept, the exception; after a logger's message it is the rest
     of that.
     """
     lines: list[Line] = []
-    rows = _bounded(_without_colours(text).splitlines())
+    rows = _without_colours(text).splitlines()
+    if len(rows) > most:
+        rows = rows[: most // 2] + rows[-most // 2 :]
     number = 0
     while number < len(rows):
         row, number = rows[number], number + 1
@@ -354,10 +357,6 @@ def _end_of_traceback(rows: Sequence[str], number: int) -> tuple[str, int]:
 def _goes_on(rows: Sequence[str], number: int) -> bool:
     following = next((row for row in rows[number : number + 3] if row.strip()), "")
     return following.startswith(("During handling of the above exception", "The above exception was the direct cause"))
-
-
-def _bounded(rows: list[str]) -> list[str]:
-    return rows if len(rows) <= _MOST_LINES else rows[: _MOST_LINES // 2] + rows[-_MOST_LINES // 2 :]
 
 
 def _without_colours(text: str) -> str:

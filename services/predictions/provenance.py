@@ -6,7 +6,8 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from pathlib import Path
+from itertools import islice
+from pathlib import Path, PurePosixPath
 
 from services.domain import Environment, Run, utc_now
 from services.errors import IntakeError, NotFound
@@ -61,6 +62,12 @@ def log_lines(path: Path) -> Iterator[str]:
                 yield line.rstrip("\n")
     except OSError:
         return
+
+
+def lines_about(file: str, logs: Iterable[Path]) -> tuple[str, ...]:
+    """The lines of logs that name a file."""
+    mention = mention_of(PurePosixPath(file).name)
+    return tuple(islice((line for log in logs for line in log_lines(log) if mention.search(line)), MAX_LOG_LINES))
 
 
 def mention_of(name: str) -> re.Pattern[str]:

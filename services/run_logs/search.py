@@ -5,17 +5,21 @@ Files grow, are cut back, or go away meanwhile; a line may be a gigabyte. What i
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, tzinfo
+from functools import cached_property
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from services import formats
 from services.run_details import LogLine, LogQuery, LogSearch
 from services.run_logs.lines import Block, Record, at_least, header_of, signs_of
+from services.storage.run_folder import RunFolder
 
 BLOCK_BYTES = 4_000_000
 """That are read at a time. A longer line is as many lines as it has blocks."""
@@ -38,6 +42,22 @@ class LogFile:
     worker: str
     zone: tzinfo | None = None
     any_file: bool = False
+
+
+RUNNER_LOG = "logs/sys/runner.log"
+_OF_A_WORKER = re.compile(r"logs/user/(\w+)/([^/]+)/(process\d+)[./]")
+
+
+def log_files(folder: RunFolder[Any], left_out: re.Pattern[str], zone: tzinfo | None = None) -> list[LogFile]:
+    """What workers, scripts and the runner have written; `left_out` are, by their names, the reports that are made of it."""
+    logs = []
+    for name, path in folder.log_files().items():
+        if not left_out.match(name):
+            match = _OF_A_WORKER.match(name)
+            worker = f"node {match[2]}, {match[3]}" if match else "runner" if name == RUNNER_LOG else ""
+            plain = name == RUNNER_LOG or (match is not None and match[1] in ("stdout", "stderr"))
+            logs.append(LogFile(name, path, worker, zone, any_file=not plain))
+    return logs
 
 
 class Match(NamedTuple):
@@ -373,17 +393,49 @@ class Span(NamedTuple):
 
 
 class Spans:
-    """The attempts of one worker, which makes one at a time."""
+    """The attempts of one worker, which makes one at a time; or of those workers of several nodes that are called the same."""
 
     def __init__(self, spans: Sequence[Span]) -> None:
-        self._spans = sorted(spans)
-        self._ends = [span.ended_at for span in self._spans]
+        self._one_at_a_time: list[list[Span]] = []
+        for span in sorted(spans):
+            free = (others for others in self._one_at_a_time if others[-1].ended_at <= span.began_at)
+            if (others := next(free, None)) is None:
+                self._one_at_a_time.append([span])
+            else:
+                others.append(span)
 
     def at(self, time: float) -> Origin:
         """What was going on then, by a clock that shows whole milliseconds; nothing where it may have been one of two."""
-        first = bisect_left(self._ends, time)
-        during = [span for span in self._spans[first : first + 2] if span.began_at < time + _MILLISECOND]
+        during: list[Span] = []
+        for spans in self._one_at_a_time:
+            first = bisect_left(spans, time, key=attrgetter("ended_at"))
+            during += [span for span in spans[first : first + 2] if span.began_at < time + _MILLISECOND]
         return Origin(during[0].mini_batch, during[0].began_at, inferred=True) if len(during) == 1 else Origin()
+
+
+class OriginsByTime:
+    """Where lines are from, by the times of attempts: a line with a time is of the attempt that its worker was at. `spans` are these, by
+    the worker's name, or by its process alone where the node isn't known; looked at when a line is."""
+
+    def __init__(self, spans: Iterable[tuple[str, Span]]) -> None:
+        self._all = spans
+
+    @cached_property
+    def _spans(self) -> dict[str, Spans]:
+        by_worker: dict[str, list[Span]] = {}
+        for worker, span in self._all:
+            by_worker.setdefault(worker, []).append(span)
+        return {worker: Spans(spans) for worker, spans in by_worker.items()}
+
+    def ranges(self, log: LogFile, mini_batch: int) -> Sequence[tuple[int, int]] | None:
+        return None
+
+    def of(self, log: LogFile, matches: Sequence[Match]) -> Sequence[Origin]:
+        spans = self._spans.get(log.worker) or self._spans.get(log.worker.rpartition(", ")[2]) if log.worker else None
+        return [spans.at(match.time) if spans and match.time is not None else Origin() for match in matches]
+
+    def further(self, query: LogQuery, after: int, stopped: Callable[[], bool]) -> tuple[list[LogLine], int]:
+        return [], after
 
 
 def line_with_limit(line: LogLine, text: str) -> LogLine:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from traceback import format_exc
 from typing import IO, Any, NamedTuple
 
 from filelock import Timeout
@@ -46,6 +47,12 @@ class Outcome(NamedTuple):
     def failed(cls, code: str, error: str, traceback: str = "") -> Outcome:
         return cls(RunStatus.FAILED, code, "\n".join(filter(None, (error.strip(), traceback))))
 
+    @classmethod
+    def fault(cls, error: Exception) -> Outcome:
+        """Of what a runner did not expect. To be called where it is handled."""
+        what = f"{type(error).__name__}: {error}. This is a fault of the program, not of the script."
+        return cls.failed("InternalError", what, format_exc())
+
 
 def start(folder: RunFolder[Any], module: str, home: Path, *, input_line: str = "", without: str = "") -> IO[bytes] | None:
     """Start `python -m module HOME RUN_ID` on the run, detached: it outlives this process.
@@ -75,6 +82,16 @@ def start(folder: RunFolder[Any], module: str, home: Path, *, input_line: str = 
     _started.append((folder.path.name, runner))
     logger.info("Started runner %d of %s", runner.pid, folder.path.name)
     return runner.stdin
+
+
+def main(module: str, folder_of: Callable[[Path, str], RunFolder[Any]], execute: Callable[[Path, str], int]) -> int:
+    """Of a runner, `python -m module HOME RUN_ID`. Returns its exit code, which `execute` does for a run that was submitted."""
+    if len(sys.argv) != 3 or not (folder_of(Path(sys.argv[1]), sys.argv[2]).plan_file.is_file()):
+        print(f"usage: python -m {module} HOME RUN_ID, of a run that was submitted; not {sys.argv[1:]}", file=sys.stderr)
+        return 2
+    log.to_stderr()
+    log.log_uncaught(show=False)
+    return execute(Path(sys.argv[1]), sys.argv[2])
 
 
 def execute(folder: RunFolder[Any], store: Store, execute: Callable[[], None]) -> int:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from services.azure.auth.sdk_errors import azure_errors
+from services.azure.run_history import Job
 from services.azure.run_plan import FailedFiles, RunPlan
-from services.azure.sdk import Job, Jobs, Sdk
+from services.azure.sdk import Jobs, Sdk
 from services.azure.sdk_v2.parts import sdk_v2
 from services.connection import from_environment
 from services.domain import DatasetFile, RunRequest

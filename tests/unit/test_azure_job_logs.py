@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from services.azure.runs import job_log_lines, job_logs
-from services.azure.sdk import Details
-from services.run_logs.search import LogFile, Match
+from services.azure.run_history import Details
+from services.azure.runs import job_logs
+from services.run_logs.search import LogFile, Match, OriginsByTime
 
 HEADER = (
     "2023-02-28T11:11:55.543843 This file shows errors in loading, calling init() and calling run() of the entry script. An error here may "
@@ -174,12 +174,12 @@ def test_a_line_with_a_time_is_of_the_attempt_that_its_process_was_at(logs):
 
     def of(process, *seconds):
         log = LogFile(f"logs/user/stderr/0/{process}.stderr.txt", folder, f"node 0, {process}", UTC)
-        found = job_log_lines.TableOrigins(folder).of(log, [Match(0, "", begun + at, "") for at in seconds])
+        found = OriginsByTime(job_logs.spans(folder)).of(log, [Match(0, "", begun + at, "") for at in seconds])
         return [(origin.mini_batch, origin.inferred) for origin in found]
 
     assert of("process000", 1.0, 1.7, 2.5) == [(0, True), (None, False), (1, True)]
     assert of("process001", 0.7, 1.2, 1.8) == [(2, True), (None, False), (3, True)]
-    assert job_log_lines.TableOrigins(folder / "none").of(LogFile("logs/x", folder, ""), [Match(0, "", begun, "")])[0].mini_batch is None
+    assert OriginsByTime(job_logs.spans(folder / "none")).of(LogFile("logs/x", folder, ""), [Match(0, "", begun, "")])[0].mini_batch is None
 
 
 @pytest.mark.parametrize(

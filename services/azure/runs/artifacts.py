@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from services.azure.catalog import downloads
+from services.azure.run_history import Step
 from services.azure.run_plan import RunPlan
 from services.azure.runs.run_folder import AzureRunFolder
-from services.azure.sdk import Progress, Step
+from services.azure.sdk import Progress
 from services.storage.atomic import atomic_write
 
 _MAX_LOGS = 2_000

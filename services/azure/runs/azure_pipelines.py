@@ -44,67 +44,68 @@ class AzurePipelines:
         self._warnings_of = warnings_of
         self._sdk, self._runs = sdk, runs
         self.can_follow = sdk.pipelines.reads_jobs
-        self.set_published, self.set_schedule = sdk.pipelines.set_published, sdk.pipelines.set_schedule
+        self._sdk_calls = sdk.session.sdk_calls
 
     # ---- pipeline runs --------------------------------------------------------------------------------------------------------
 
     def of(self, run_id: str) -> PipelineRun | None:
-        return self._runs.pipeline_run(run_id)
+        return self._runs.folder(run_id).pipeline_run()
 
     def experiments(self) -> list[str]:
         return sorted(self._sdk.models.experiments(), key=lambda name: (name != EXPERIMENT, name.lower()))
 
     def history(self, experiment: str, limit: int = 100) -> list[PipelineRun]:
-        with self._sdk.session.sdk_calls(f"The runs of experiment {experiment} can't be listed"):
+        with self._sdk_calls(f"The runs of experiment {experiment} can't be listed"):
             here = self._runs.following()
-            runs = (self._without_foreign_id(run, here) for run in self._sdk.pipelines.history(experiment))
-            return list(islice((run for run in runs if not self._is_duplicate(run)), limit))
+            runs = (self._as_known(run, here) for run in self._sdk.pipelines.history(experiment))
+            return list(islice(filter(None, runs), limit))
 
     def follow(self, experiment: str, job_id: str) -> Run:
-        request = self._sdk.pipelines.request_of(job_id)
+        with self._sdk_calls(f"The job {job_id} can't be read"):
+            request = self._sdk.pipelines.request_of(job_id)
         plan, mini_batches = self._plan_of(request)
-        return self._runs.follow(replace(plan, experiment=experiment), mini_batches, job_id)
+        return self._runs.submit(replace(plan, experiment=experiment), mini_batches, job_id=job_id)
 
     def whose(self, run_id: str) -> str:
-        run, known = self._runs.get(run_id), self._runs.pipeline_run(run_id)
+        run, known = self._runs.get(run_id), self.of(run_id)
         if not run.request.followed_job:
             return ""
         by = (known and known.submitted_by) or "somebody else"
         return f"The job {run.request.followed_job} was submitted by {by}, not by this program. Canceled here, it ends for everybody."
 
-    def _without_foreign_id(self, run: PipelineRun, here: Mapping[str, str]) -> PipelineRun:
-        """Without the id of a run that was submitted from another home, which can't be opened here; with that of one that follows it."""
-        if run.id in here:
-            return replace(run, run_id=here[run.id])
+    def _as_known(self, run: PipelineRun, here: Mapping[str, str]) -> PipelineRun | None:
+        """With the id of the run here that it is, or that follows it: not of one that was submitted from another home, which can't be
+        opened. None for one that was created for a run here that has another: the answer with its id was lost, and it never starts."""
+        run_id = here.get(run.id, run.run_id)
         try:
-            self._runs.pipeline_run(run.run_id)
+            known = self.of(run_id)
         except NotFound:
             return replace(run, run_id="")
-        return run
-
-    def _is_duplicate(self, run: PipelineRun) -> bool:
-        """Whether it was created for a run of ours that has another pipeline run: the answer with its id was lost, and it never starts."""
-        if not run.run_id or run.status != RunStatus.NOT_STARTED:
-            return False
-        known = self._runs.pipeline_run(run.run_id)
-        return known is not None and known.id != run.id
+        lost = run.status == RunStatus.NOT_STARTED and known is not None and known.id != run.id
+        return None if lost else replace(run, run_id=run_id)
 
     # ---- published pipelines --------------------------------------------------------------------------------------------------
 
     def publish(self, run_id: str, name: str, description: str = "") -> PublishedPipeline:
         if not name.strip():
             raise SettingsError("name", "the pipeline has no name", "Give it one, such as “nightly digits”.")
-        plan, known = self._runs.plan(run_id), self._runs.pipeline_run(run_id)
+        plan, known = self._runs.folder(run_id).plan(), self.of(run_id)
         if known is None:
             raise StudioError(f"Run {run_id} is not in Azure ML yet: there is nothing to publish.", "Wait until it is queued.")
-        published = self._sdk.pipelines.publish(plan, known.id, name.strip(), description)
+        with self._sdk_calls(f"The pipeline {name.strip()} can't be published", "name"):
+            published = self._sdk.pipelines.publish(plan, known.id, name.strip(), description)
         self._folder.mkdir(exist_ok=True)
         write_atomically(self._path(published.id), to_json(plan, indent=1))
         return self._with_defaults(published)
 
     def published(self) -> list[PublishedPipeline]:
-        pipelines = map(self._with_defaults, self._sdk.pipelines.published())
-        return sorted(pipelines, key=lambda pipeline: (not pipeline.active, pipeline.name.lower()))
+        with self._sdk_calls("The published pipelines can't be listed"):
+            pipelines = self._sdk.pipelines.published()
+        return sorted(map(self._with_defaults, pipelines), key=lambda pipeline: (not pipeline.active, pipeline.name.lower()))
+
+    def set_published(self, pipeline_id: str, *, active: bool) -> None:
+        with self._sdk_calls(f"The published pipeline {pipeline_id} can't be changed"):
+            self._sdk.pipelines.set_published(pipeline_id, active=active)
 
     def submit(self, pipeline_id: str, parameters: Mapping[str, str], *, name: str = "", submission_id: str = "") -> Run:
         plan = self._plan(pipeline_id)
@@ -116,7 +117,9 @@ class AzurePipelines:
     # ---- schedules ------------------------------------------------------------------------------------------------------------
 
     def schedules(self) -> list[Schedule]:
-        return sorted(self._sdk.pipelines.schedules(), key=lambda schedule: (not schedule.active, schedule.name.lower()))
+        with self._sdk_calls("The schedules can't be listed"):
+            schedules = self._sdk.pipelines.schedules()
+        return sorted(schedules, key=lambda schedule: (not schedule.active, schedule.name.lower()))
 
     def schedule(self, pipeline_id: str, name: str, recurrence: Recurrence, parameters: Mapping[str, str]) -> Schedule:
         given = _without_blank(parameters)
@@ -125,7 +128,12 @@ class AzurePipelines:
             _with_parameters(plan.request, given)
         experiment = plan.experiment if plan else EXPERIMENT
         name = name.strip() or f"pipeline {pipeline_id}"
-        return self._sdk.pipelines.schedule(pipeline_id, name, experiment, recurrence, _for_azure(given))
+        with self._sdk_calls(f"The schedule {name} can't be made", "name"):
+            return self._sdk.pipelines.schedule(pipeline_id, name, experiment, recurrence, _for_azure(given))
+
+    def set_schedule(self, schedule_id: str, *, active: bool) -> None:
+        with self._sdk_calls(f"The schedule {schedule_id} can't be changed"):
+            self._sdk.pipelines.set_schedule(schedule_id, active=active)
 
     # ---- the plans of published pipelines -----------------------------------------------------------------------------------
 

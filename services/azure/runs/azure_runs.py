@@ -3,10 +3,10 @@ uses the network but the sign-in, whose token a runner gets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import islice
-from pathlib import Path, PurePosixPath
+import re
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import Timeout
@@ -15,39 +15,31 @@ from services.azure.auth.token_relay import TokenSender
 from services.azure.catalog import environments
 from services.azure.catalog.workspace_cache import WorkspaceCache
 from services.azure.run_plan import RunPlan
-from services.azure.runs import job_log_lines, job_logs, output_reader, run_activity
+from services.azure.runs import job_logs, output_reader, run_activity
 from services.azure.runs.run_folder import AzureRunFolder
 from services.azure.sdk import Sdk
 from services.domain import Environment, Run, RunStatus, utc_now
-from services.errors import NotFound, StudioError, WorkspaceUnavailable, os_errors_as
+from services.errors import StudioError, WorkspaceUnavailable, os_errors_as
 from services.handover.imported_run import unless_imported
+from services.handover.runs import ReadableRuns
 from services.predictions.columns import path_of
-from services.predictions.provenance import MAX_LOG_LINES, log_lines, mention_of, provenance_of
+from services.predictions.provenance import lines_about, provenance_of
 from services.remote import PipelineRun
-from services.run_details import (
-    FailedItem,
-    Failure,
-    FailureCause,
-    LogQuery,
-    LogSearch,
-    MiniBatchDetail,
-    Provenance,
-    RowKey,
-    RowTrace,
-    RunActivity,
-)
-from services.run_logs.search import search
+from services.run_details import Failure, MiniBatchDetail, Provenance, RowKey, RowTrace, RunActivity
+from services.run_logs.search import LogFile, Origins, OriginsByTime, log_files
 from services.storage import run_process
 from services.storage.manifest import read_manifest
 from services.storage.mini_batch_plan import MiniBatchPlan
-from services.storage.runs import LOCK_TIMEOUT_SECONDS, StoredRuns
+from services.storage.runs import LOCK_TIMEOUT_SECONDS
 from services.storage.store import Store
 
 if TYPE_CHECKING:
     from services.predictions.reader import Predictions
 
+_REPORTS = re.compile("logs/sys/job_report/")
 
-class AzureRuns(StoredRuns[AzureRunFolder]):
+
+class AzureRuns(ReadableRuns[AzureRunFolder]):
     """`services.workspace.Runs` of an Azure ML workspace, and how a run gets there.
 
     `fetch(dataset, path)` downloads a file of a dataset.
@@ -59,28 +51,14 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
         self._fetch = fetch
         self._token_sender = TokenSender(sdk.session.runner_connection)
 
-    def submit(self, plan: RunPlan, mini_batches: MiniBatchPlan, warnings: Sequence[str] = ()) -> Run:
-        """Record the run and return: a runner process follows it. A second one with its `submission_id` is the first.
-
-        Raises WorkspaceUnavailable.
-        """
-        return self._submit(plan, mini_batches, warnings)
-
-    def follow(self, plan: RunPlan, mini_batches: MiniBatchPlan, job_id: str) -> Run:
-        """A job that somebody else submitted, as a run here; however often it is asked for, the same. Raises WorkspaceUnavailable."""
-        return self._submit(plan, mini_batches, (), PipelineRun(job_id, plan.experiment, RunStatus.NOT_STARTED))
-
-    def following(self) -> dict[str, str]:
-        """The latest runs here of jobs that somebody else submitted, by the job's id."""
-        runs = ((run.request.followed_job, run.id) for run in self._store.runs(1000))
-        return {job_id: run_id for job_id, run_id in runs if job_id}
-
-    def _submit(self, plan: RunPlan, mini_batches: MiniBatchPlan, warnings: Sequence[str], known: PipelineRun | None = None) -> Run:
+    def submit(self, plan: RunPlan, mini_batches: MiniBatchPlan, warnings: Sequence[str] = (), job_id: str = "") -> Run:
+        """Record the run and return: a runner process follows it. A second one with its `submission_id` is the first. `job_id` is of a job
+        that somebody else submitted. Raises WorkspaceUnavailable."""
         connection = self._connection_line()
         folder = self._new_folder()
         folder.create(plan)
-        if known:
-            folder.save_pipeline_run(replace(known, run_id=folder.path.name))
+        if job_id:
+            folder.save_pipeline_run(PipelineRun(job_id, plan.experiment, RunStatus.NOT_STARTED, run_id=folder.path.name))
         unknown = dict.fromkeys(("items_succeeded", "items_failed", "mini_batches_done"))  # until Azure ML reports them
         if mini_batches.estimated:
             unknown |= dict.fromkeys(("mini_batches_total", *(() if mini_batches.item_count else ("items_total",))))
@@ -88,6 +66,11 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
         if is_new:
             self._start(folder, connection)
         return run
+
+    def following(self) -> dict[str, str]:
+        """The latest runs here of jobs that somebody else submitted, by the job's id."""
+        runs = ((run.request.followed_job, run.id) for run in self._store.runs(1000))
+        return {job_id: run_id for job_id, run_id in runs if job_id}
 
     def _connection_line(self) -> str:
         """What a runner reads first from its standard input. Raises WorkspaceUnavailable."""
@@ -99,14 +82,6 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
             self._token_sender.add(started, connection)
         elif started:
             started.close()
-
-    def plan(self, run_id: str) -> RunPlan:
-        """What was submitted. Raises NotFound."""
-        return self.folder(run_id).plan()
-
-    def pipeline_run(self, run_id: str) -> PipelineRun | None:
-        """The run as its runner saw it last in Azure ML; None before it is there."""
-        return self.folder(run_id).pipeline_run()
 
     # ---- cancel and resume ----------------------------------------------------------------------------------------------------
 
@@ -144,7 +119,7 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
 
     @unless_imported
     def environment(self, run_id: str) -> Environment:
-        plan = self.plan(run_id)
+        plan = self.folder(run_id).plan()
         name = plan.request.environment
         if not name:
             return environments.made_for_run(plan.requirements, plan.python)
@@ -167,32 +142,6 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
         return job_logs.failed_attempts(self.folder(run_id).logs, limit)
 
     @unless_imported
-    def failed_items(self, run_id: str, *, cause: str | None = None, first: int = 0, count: int = 100) -> list[FailedItem]:
-        from services.predictions import failures
-
-        return failures.failed_items(self._table(self._store.run(run_id)), cause, first, count)
-
-    @unless_imported
-    def failure_causes(self, run_id: str, limit: int = 100) -> list[FailureCause]:
-        from services.predictions import failures
-
-        return failures.failure_causes(self._table(self._store.run(run_id)), limit)
-
-    @unless_imported
-    def search_logs(
-        self,
-        run_id: str,
-        query: LogQuery = LogQuery(),  # noqa: B008 - it is frozen
-        *,
-        after: Mapping[str, int] | None = None,
-        stopped: Callable[[], bool] = lambda: False,
-    ) -> LogSearch:
-        """As far as they are downloaded: a running run's are, now and then."""
-        run, folder = self.get(run_id), self.folder(run_id)
-        logs, origins = job_log_lines.log_files(folder), job_log_lines.TableOrigins(folder.logs)
-        return search(logs, origins, query, after=after, growing=not run.status.ended, stopped=stopped)
-
-    @unless_imported
     def input_file(self, run_id: str, key: RowKey, worker: str) -> Path | None:
         path = path_of(key.file)
         for dataset, manifest in zip(self.get(run_id).request.datasets, self.folder(run_id).plan().manifests, strict=False):
@@ -207,10 +156,7 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
         """The attempts at a row are not known, only the log lines that name its file."""
         if not key.file:
             return RowTrace(None, "", (), ())
-        folder, path = self.folder(run_id), path_of(key.file)
-        mention = mention_of(PurePosixPath(path).name)
-        mentions = (line for log in folder.log_files().values() for line in log_lines(log) if mention.search(line))
-        lines = tuple(islice(mentions, MAX_LOG_LINES))
+        lines = lines_about(path_of(key.file), self.logs(run_id).values())
         try:
             file = self.input_file(run_id, key, worker)
         except StudioError as error:
@@ -225,7 +171,7 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
         models = [(reference, hashes.get(reference, "")) for reference in run.request.models]
         name = run.request.environment
         known = (environment for environment in self._cache.known(self._cache.environments) if environment.reference == name)
-        plan = self.plan(run_id)
+        plan = self.folder(run_id).plan()
         environment = next(known, None) if name else environments.made_for_run(plan.requirements, plan.python)
         return provenance_of(run, models, plan.manifests, environment)
 
@@ -235,16 +181,13 @@ class AzureRuns(StoredRuns[AzureRunFolder]):
         kept = self.folder(run_id).source / self.get(run_id).request.script_name
         return kept if kept.is_file() else None
 
-    @unless_imported
-    def predictions(self, run_id: str) -> Predictions:
-        """The typed table of the output. Azure ML writes it at the end: before that, it has no rows."""
-        run = self._store.run(run_id)
-        if run.request.settings.output_action == "summary_only":
-            raise NotFound(f"Run {run_id} has no rows: its script writes its own output.", "Download the output files instead.")
-        return self._table(run)
+    def _logs(self, folder: AzureRunFolder) -> tuple[Sequence[LogFile], Origins]:
+        """As far as they are downloaded: a running run's are, now and then. Nodes write UTC."""
+        return log_files(folder, _REPORTS, UTC), OriginsByTime(job_logs.spans(folder.logs))
 
     def _table(self, run: Run) -> Predictions:
-        """Of a run that has ended without rows, the items that are known to have failed."""
+        """Azure ML writes the output at the end: before that, there are no rows. Of a run that has ended without any, the items that are
+        known to have failed."""
         from services.predictions.reader import open_predictions
 
         folder = self.folder(run.id)

@@ -16,9 +16,10 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from services.azure.auth.sdk_errors import parse_time
-from services.azure.sdk import Details
+from services.azure.run_history import Details
 from services.predictions.causes import Line, lines_of, one_line
 from services.run_details import Failure
+from services.run_logs.search import Span
 from services.storage.journal import AttemptStatus
 
 _ERROR_LOGS = ("job_error*.txt", "user/error*.txt", "user/error/**/*", "user_logs/std_log*.txt", "azureml-logs/70_driver_log*.txt")
@@ -26,18 +27,24 @@ _ERROR_LOGS = ("job_error*.txt", "user/error*.txt", "user/error/**/*", "user_log
 _MAX_BYTES = 5_000_000  # of a log, its end
 _MAX_CHARACTERS = 20_000  # of an error
 _PROGRESS = re.compile(rb"Processed (\d{1,12}) of (\d{1,12}) mini batches")
-_TIME = re.compile(r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?(?:[:|] ?| )?")
+_TIME = re.compile(r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?(?:[:|] ?| )?", re.MULTILINE)
 _SAID = (
     ("user/error/**/*", "stderr"), ("user/stderr/**/*", "stderr"), ("user/entry_script_log/**/*", "print"), ("user/stdout/**/*", "print"),
 )  # fmt: skip
 """The logs of what the script says, and what a line is that doesn't say its level."""
-_MAX_LINES, _PART_LINES = 200_000, 1_000
+_MAX_LINES = 200_000
 _LOGGER = re.compile(r"^(DEBUG|INFO|WARNING|ERROR|CRITICAL):[\w.]+:", re.MULTILINE)
 """How a line begins by Python's `logging.basicConfig()`: level, logger."""
 _NUMBERS = re.compile(r"^[^|\n]{0,40}\|(DEBUG|INFO|WARNING|ERROR|CRITICAL)\|(?:\d+\|)+", re.MULTILINE)
 """How a line begins in logs of ParallelRunStep: time, level, process, thread."""
 _TRACEBACK = "Traceback (most recent call last):"
-_EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(?:: .*|:)?$", re.DOTALL)
+_RAISED = (
+    r"Traceback \(most recent call last\):\n(?:\0?(?:[ \t].*)?\n)*"  # where
+    r"\0?([A-Za-z_][\w.]*(?:: .*|:)?$(?:\n(?!\0|[ \t]*$|.*Traceback \().+)*)"  # what: the exception, with the lines that go on
+)
+_MEANWHILE = r"\n\s*\n(?:During handling of the above exception|The above exception was the direct cause).*\n\s*\n"
+_TRACEBACKS = re.compile(rf"{_RAISED}(?:{_MEANWHILE}{_RAISED})*", re.MULTILINE)
+"""In a text in which each time is a zero byte: a line with one begins something else."""
 _BARE = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception)(?:: .+)?$")
 _PLACE = re.compile(r'^ +File "(.+)", line (\d+)', re.MULTILINE)
 _BUILD_ERROR = re.compile(r"(?:\w*Error|ERROR|error): ")
@@ -67,58 +74,17 @@ class Traceback:
 def tracebacks(log: str) -> list[Traceback]:
     """Those in a log, each once, in the order in which they stand there; exceptions that were raised while others were handled are one."""
     found: dict[str, Traceback] = {}
-    lines = [_TIME.sub("", line) for line in log.splitlines()]
-    stamped = [line != stripped for line, stripped in zip(log.splitlines(), lines, strict=True)]
-    place = 0
-    while place < len(lines):
-        begin = lines[place].find(_TRACEBACK)
-        if begin < 0:
-            place += 1
-            continue
-        end = _end(lines, stamped, place)
-        text = "\n".join([lines[place][begin:], *lines[place + 1 : end]]).strip()
-        exception = _exception(text)
-        if exception and not _NO_CAUSE.match(exception):
+    for match in _TRACEBACKS.finditer(_TIME.sub("\0", "\n".join(log.splitlines()))):
+        text, exception = (part.replace("\0", "").strip() for part in (match[0], match[2] or match[1]))
+        if not _NO_CAUSE.match(exception):
             found.setdefault(text, Traceback(text, exception))
-        place = end
     return list(found.values())
 
 
 def _bare_exceptions(log: str) -> list[Traceback]:
     """Lines that are an exception without a traceback."""
-    lines = (_TIME.sub("", line).strip() for line in log.splitlines())
+    lines = map(str.strip, _TIME.sub("", log).splitlines())
     return [Traceback(line, line) for line in lines if _BARE.match(line)]
-
-
-def _end(lines: list[str], stamped: list[bool], begin: int) -> int:
-    """The line after the traceback that begins there, and after those that are chained to it."""
-    place, raised = begin + 1, False
-    while place < len(lines):
-        line = lines[place]
-        if raised and (stamped[place] or _TRACEBACK in line):
-            break
-        if raised and not line.strip():
-            following = next((number for number in range(place, len(lines)) if lines[number].strip()), len(lines))
-            if following == len(lines) or stamped[following] or not _is_chained(lines[following]):
-                break
-            place = following
-            raised = False
-        raised = raised or (line[:1] not in ("", " ", "\t") and _TRACEBACK not in line and not _is_chained(line))
-        place += 1
-    return place
-
-
-def _is_chained(line: str) -> bool:
-    return line.startswith(("During handling of the above exception", "The above exception was the direct cause"))
-
-
-def _exception(text: str) -> str:
-    """The last line of a traceback that names an exception, with the lines that follow it."""
-    lines = text[text.rfind(_TRACEBACK) :].splitlines()
-    for place, line in enumerate(lines[1:], 1):
-        if line[:1] not in ("", " ", "\t") and _EXCEPTION.match(line):
-            return "\n".join(lines[place:]).strip()
-    return ""
 
 
 # ---- why a run failed ------------------------------------------------------------------------------------------------
@@ -137,15 +103,15 @@ def reason(details: Details, logs: Path, cause: str = "") -> tuple[str, str]:
             return code, "\n\n".join(filter(None, (headline, *reversed([one.text for one in found]), said)))[:_MAX_CHARACTERS]
     if not cause:
         cause = next((line for path in _files(logs, "azureml-logs/20_image_build_log*.txt") if (line := _build_error(_text(path)))), "")
-    result = next((text for path in _files(logs, "job_result*.txt") if (text := _without_times(_text(path)))), "")
+    result = next((text for path in _files(logs, "job_result*.txt") if (text := _TIME.sub("", _text(path).strip()))), "")
     no_reason = "Azure ML reports that the run failed, without a reason. Its page in Azure ML studio may show one."
     return code, "\n\n".join(filter(None, (cause, result, said)))[:_MAX_CHARACTERS] or no_reason
 
 
 def _build_error(log: str) -> str:
     """The last line of an image's build that begins as conda, pip and docker begin their errors; "" where there is none."""
-    lines = (_TIME.sub("", _COLOURS.sub("", line)).strip() for line in log.splitlines())
-    return next((one_line(line) for line in reversed(list(lines)) if _BUILD_ERROR.match(line)), "")
+    lines = map(str.strip, reversed(_TIME.sub("", _COLOURS.sub("", log)).splitlines()))
+    return next((one_line(line) for line in lines if _BUILD_ERROR.match(line)), "")
 
 
 def _files(logs: Path, pattern: str) -> list[Path]:
@@ -159,10 +125,6 @@ def _text(path: Path) -> str:
             return file.read().decode("utf-8", "replace")
     except OSError:
         return ""
-
-
-def _without_times(text: str) -> str:
-    return "\n".join(_TIME.sub("", line) for line in text.strip().splitlines())
 
 
 # ---- the table of attempts -------------------------------------------------------------------------------------------
@@ -210,28 +172,22 @@ def attempts(logs: Path) -> list[JobAttempt]:
         total, succeeded, failed = (_number(row, name) for name in ("total", "succeeded", "failed"))
         if failed is None:
             failed = total - succeeded if total is not None and succeeded is not None else 0
-        said = {"status": row.get("status", ""), "category": row.get("errorcategory", ""), "message": row.get("errormessage", "")}
         started_at = parse_time(row.get("starttime"))  # nodes write UTC
         found.append(
             JobAttempt(
-                number,
-                _number(row, "pickedcount") or 1,
-                row.get("process", ""),
-                total,
-                failed,
-                **said,
-                started_at=started_at.timestamp() if started_at else None,
-                elapsed=_seconds(row.get("elapsedseconds", "")),
-                run_seconds=_seconds(row.get("runmethodseconds", "")),
+                number, _number(row, "pickedcount") or 1, row.get("process", ""), total, failed,
+                row.get("status", ""), row.get("errorcategory", ""), row.get("errormessage", ""),
+                started_at.timestamp() if started_at else None, _seconds(row, "elapsedseconds"), _seconds(row, "runmethodseconds"),
             )
-        )
+        )  # fmt: skip
     return found
 
 
-def _seconds(text: str) -> float | None:
-    with contextlib.suppress(ValueError):
-        return float(text)
-    return None
+def spans(logs: Path) -> Iterator[tuple[str, Span]]:
+    """When each process, by its name, was at an attempt. The table names no nodes."""
+    for attempt in attempts(logs):
+        if attempt.started_at is not None and attempt.elapsed is not None:
+            yield attempt.process.rpartition("/")[2], Span(attempt.started_at, attempt.started_at + attempt.elapsed, attempt.mini_batch)
 
 
 def settled(every: Iterable[JobAttempt], tries: int) -> dict[int, JobAttempt]:
@@ -254,19 +210,10 @@ def failed_attempts(logs: Path, limit: int) -> list[Failure]:
     """The failed or incomplete attempts, the latest first, by the table of them; empty without one. It names no files."""
     every, sentences = attempts(logs), Sentences(logs)
     last = {attempt.mini_batch: attempt for attempt in every}
-    failed = [attempt for attempt in every if not attempt.succeeded or attempt.failed]
+    failed = [attempt for attempt in every if not attempt.succeeded or attempt.failed][-limit:]
     return [
-        Failure(
-            mini_batch=attempt.mini_batch,
-            attempt=attempt.attempt,
-            status=attempt.status,
-            items=(),
-            items_failed=attempt.failed,
-            final=attempt is last[attempt.mini_batch],
-            worker=attempt.process,
-            error=sentences.in_full(attempt),
-        )
-        for attempt in reversed(failed[-limit:])
+        Failure(a.mini_batch, a.attempt, a.status, (), a.failed, a is last[a.mini_batch], a.process, sentences.in_full(a))
+        for a in reversed(failed)
     ]
 
 
@@ -280,6 +227,12 @@ def _normalized(row: Mapping[Any, Any]) -> dict[str, str]:
     """By the letters of each column's name: `Mini-batch Id` and `mini_batch_id` are one. “N/A” is nothing."""
     texts = ((re.sub(r"[^a-z]", "", name.lower()), value.strip()) for name, value in row.items() if name and isinstance(value, str))
     return {name: "" if value == "N/A" else value for name, value in texts}
+
+
+def _seconds(row: Mapping[str, str], name: str) -> float | None:
+    with contextlib.suppress(ValueError):
+        return float(row.get(name, ""))
+    return None
 
 
 def _number(row: Mapping[str, str], name: str) -> int | None:
@@ -310,23 +263,10 @@ def lines_said(logs: Path) -> list[Line]:
     lines: list[Line] = []
     for pattern, source in _SAID:
         for path in _files(logs, pattern):
-            text = _LOGGER.sub(r"\1: ", _NUMBERS.sub(r"\1: ", _text(path)))
-            for part in _parts(text):
-                lines += lines_of(part, source)
+            lines += lines_of(_LOGGER.sub(r"\1: ", _NUMBERS.sub(r"\1: ", _text(path))), source, most=_MAX_LINES)
             if len(lines) > _MAX_LINES:
                 return lines
     return lines
-
-
-def _parts(text: str) -> Iterator[str]:
-    """Of so many lines that none is left out of what `lines_of` reads at once; an indented line stays with those before."""
-    part: list[str] = []
-    for line in text.splitlines():
-        if len(part) >= _PART_LINES and line[:1].strip() and not part[-1].startswith((" ", "\t")):
-            yield "\n".join(part)
-            part = []
-        part.append(line)
-    yield "\n".join(part)
 
 
 class Sentences:

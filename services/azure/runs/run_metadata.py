@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from services.azure.run_history import Job
 from services.azure.run_plan import MAX_NOTE, RUN_TAG
-from services.azure.sdk import Job
 from services.domain import Metadata
 from services.errors import SettingsError
 

@@ -16,7 +16,6 @@ from dataclasses import replace
 from datetime import datetime
 from io import FileIO
 from pathlib import Path
-from traceback import format_exc
 from typing import TypeVar
 
 from services import formats, log
@@ -24,9 +23,9 @@ from services.azure.auth import retry
 from services.azure.auth.sdk_errors import FailureKind, azure_errors, failure_kind, is_sign_in_expired, run_status
 from services.azure.auth.throttling import notify_when_throttled
 from services.azure.auth.token_relay import TOKEN_POLL_SECONDS, TokenReceiver
+from services.azure.run_history import Step
 from services.azure.runs import artifacts, job_logs, output_reader, run_metadata
 from services.azure.runs.run_folder import AzureRunFolder
-from services.azure.sdk import Step
 from services.azure.sdks import sdk_of
 from services.domain import NOT_SUBMITTED, Metadata, RunStatus, utc_now
 from services.errors import IntakeError, NotFound, StudioError, WorkspaceUnavailable
@@ -71,7 +70,8 @@ class Runner:
         self._token_receiver = token_receiver
         self._sdk = sdk_of(token_receiver.connection, self._set_doing)
         self._known = self._folder.pipeline_run()
-        self._may_be_there = self._sdk.jobs.starts_at_once(self._plan)  # though its id is not known
+        self._at_once = self._sdk.jobs.starts_at_once(self._plan)
+        self._may_be_there = self._at_once  # though its id is not known
         self._in_trouble = False
         self._seen: tuple[str, str] | None = None  # the status and the step's, by this runner: resumed, a run reads Queued until it has
         self._ended_at: datetime | None = None  # in Azure ML
@@ -102,14 +102,13 @@ class Runner:
             self._store.update_run(self._run_id, error_code="StorageError", error=text)
         except Exception as error:  # the runner's edge: a run must have a reason, also where the fault is ours
             logger.exception("A fault of the program: %s: %s", type(error).__name__, error)
-            text = f"{type(error).__name__}: {error}. This is a fault of the program, not of the script.\n{format_exc()}"
-            outcome = Outcome(RunStatus.FAILED, "InternalError", text)
+            outcome = Outcome.fault(error)
         ended.set()
         heartbeat.join()
         self._set_doing("")
         if outcome:
-            changes = {"status": outcome.status, "error_code": outcome.error_code, "error": outcome.error, "workers": 0, "rate": None}
-            self._store.update_run(self._run_id, **changes, ended_at=self._ended_at or utc_now(), heartbeat_at=utc_now())
+            ended_at = self._ended_at or utc_now()
+            self._store.update_run(self._run_id, **outcome._asdict(), workers=0, rate=None, ended_at=ended_at, heartbeat_at=utc_now())
 
     def _execute(self) -> Outcome:
         try:
@@ -134,34 +133,29 @@ class Runner:
         self._store.update_run(self._run_id, status=RunStatus.NOT_STARTED, heartbeat_at=utc_now())
         self._open()
         what = "The published pipeline can't be run" if plan.published_id else "The run can't be submitted"
-        at_once, job_id = jobs.starts_at_once(plan), None
-        if at_once:
-            job_id = self._with_retries(what, lambda: jobs.find(plan, self._run_id))
+        job_id = self._with_retries(what, lambda: jobs.find(plan, self._run_id)) if self._at_once else None
         self._may_be_there = job_id is not None
         if job_id is None:
-            self._end_if_canceled(not_submitted=True)
+            self._end_if_canceled()
             built = self._with_retries("The pipeline can't be built", lambda: jobs.build(plan, self._folder.source))
-            self._end_if_canceled(not_submitted=True)
+            self._end_if_canceled()
             job_id = self._with_retries(what, lambda: self._create_job(built))
-        if not at_once:
-            self._end_if_canceled()  # a pipeline run that is never started does nothing
+        self._end_if_canceled()  # a pipeline run that is never started does nothing
         self._save(PipelineRun(job_id, plan.experiment, RunStatus.NOT_STARTED, run_id=self._run_id))
 
     def _create_job(self, built: object) -> str:
         """Where creating it starts it, and that failed, Azure ML is asked whether it did: an answer may be lost."""
         plan, jobs = self._plan, self._sdk.jobs
-        self._may_be_there = at_once = jobs.starts_at_once(plan)
+        self._may_be_there = self._at_once
         try:
             return jobs.create(built, plan, self._run_id)
         except Exception:
-            self._may_be_there = at_once and jobs.find(plan, self._run_id) is not None
+            self._may_be_there = self._at_once and jobs.find(plan, self._run_id) is not None
             raise
 
-    def _end_if_canceled(self, *, not_submitted: bool = False) -> None:
-        """Raise Canceled where a cancel was requested for a run that Azure ML does not have. Where a job is created and started by one call
-        only Azure ML knows whether it has (`not_submitted`)."""
-        maybe_there = self._sdk.jobs.starts_at_once(self._plan) and not not_submitted
-        if self._known is None and not maybe_there and self._store.cancel_requested(self._run_id):
+    def _end_if_canceled(self) -> None:
+        """Raise Canceled where a cancel was requested for a run that Azure ML does not have."""
+        if self._known is None and not self._may_be_there and self._store.cancel_requested(self._run_id):
             raise Canceled(", before it was submitted")
 
     def _start(self) -> None:
@@ -365,7 +359,8 @@ class Runner:
         self._store.update_run(self._run_id, error_code=type(error).__name__, error=f"{error.message} Retrying.")
         if not (is_sign_in_expired(error) and self._token_receiver.wait(NEW_TOKEN_SECONDS)):
             self._sleep(seconds)
-        self._end_if_canceled()
+        if not self._at_once:  # else only Azure ML knows whether it has the run
+            self._end_if_canceled()
 
     def _set_doing(self, doing: str) -> None:
         """What this process is doing, for who looks at the run; "" once that is over."""
@@ -388,19 +383,17 @@ def _describe(error: StudioError) -> str:
     return " ".join(filter(None, (error.message, error.hint)))
 
 
-def main() -> int:
-    if len(sys.argv) != 3 or not (AzureRunFolder(Path(sys.argv[1]), sys.argv[2]).plan_file.is_file()):
-        print(f"usage: python -m services.azure.runs.runner HOME RUN_ID, of a run that was submitted; not {sys.argv[1:]}", file=sys.stderr)
-        return 2
-    log.to_stderr()
-    log.log_uncaught(show=False)
-    home, run_id = Path(sys.argv[1]), sys.argv[2]
+def _execute(home: Path, run_id: str) -> int:
     try:
         token_receiver = TokenReceiver(FileIO(0, closefd=False))
     except ValueError:
         logger.error("The connection is read from standard input; use `resume` to start a runner")
         return 2
     return run_process.execute(AzureRunFolder(home, run_id), Store(home), lambda: Runner(home, run_id, token_receiver).execute())
+
+
+def main() -> int:
+    return run_process.main("services.azure.runs.runner", AzureRunFolder, _execute)
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from services.azure import run_history
 from services.azure.catalog.datasets import azure_partition_format
-from services.azure.run_history import details_of
-from services.azure.run_plan import MAX_NAME, OUTPUT, RUN_TAG, STEP, FailedFiles, RunPlan, description_of, source_of
-from services.azure.sdk import Details, Output
+from services.azure.run_history import History, Output
+from services.azure.run_plan import OUTPUT, RUN_TAG, STEP, FailedFiles, RunPlan, description_of, source_of
 from services.azure.sdk_v1.datasets import Datasets, container_of
 from services.azure.sdk_v1.environments import Environments
 from services.azure.sdk_v1.session import Session
@@ -36,8 +36,8 @@ OUTPUT_FOLDER = "results"
 
 
 class Jobs:
-    def __init__(self, session: Session, datasets: Datasets, environments: Environments) -> None:
-        self._session, self._datasets, self._environments = session, datasets, environments
+    def __init__(self, session: Session, datasets: Datasets, environments: Environments, history: History) -> None:
+        self._session, self._datasets, self._environments, self._history = session, datasets, environments, history
 
     def starts_at_once(self, plan: RunPlan) -> bool:
         """A run of a published pipeline: creating and starting are one call."""
@@ -113,20 +113,18 @@ class Jobs:
             calls.submit_saved_pipeline_run_async(pipeline_run_id=job_id)
 
     def open(self, experiment: str, job_id: str) -> Job:
-        return Job(self._session, sdk_run(self._session.client, experiment, job_id))
+        return Job(self._session, self._history, sdk_run(self._session.client, experiment, job_id), experiment)
 
 
-class Step:
-    """`sdk.Step` of a run of the SDK."""
+class Step(run_history.Step):
+    """A StepRun of the SDK."""
 
-    def __init__(self, session: Session, run: Any) -> None:
+    def __init__(self, session: Session, history: History, run: Any) -> None:
+        super().__init__(history, run.id)
         self._session, self._run = session, run
 
     def status(self) -> str:
         return str(self._run.get_status())
-
-    def details(self) -> Details:
-        return details_of(self._run.get_details())
 
     def output(self) -> Output:
         """The SDK's own download holds each file in memory, writes an empty one where it can't read it, and follows names that lead out of
@@ -136,35 +134,22 @@ class Step:
         download = None if container else partial(reference.download, overwrite=True, show_progress=False)
         return Output(container, reference.path_on_datastore or "", download)
 
-    def reused(self) -> str:
-        return (self._run.properties or {}).get("azureml.reusedpipeline") or ""
 
+class Job(run_history.Job):
+    """A PipelineRun of the SDK."""
 
-class Job(Step):
-    """`sdk.Job` of a PipelineRun."""
+    def __init__(self, session: Session, history: History, run: Any, experiment: str) -> None:
+        super().__init__(history, run.id, experiment)
+        self._session, self._run, self.studio_url = session, run, str(run.get_portal_url())
 
-    def __init__(self, session: Session, run: Any) -> None:
-        super().__init__(session, run)
-        self.studio_url = str(run.get_portal_url())
-        self.submitted_by = ""  # it reads no jobs of others
+    def status(self) -> str:
+        return str(self._run.get_status())
 
     def step(self) -> Step | None:
-        return next((Step(self._session, run) for run in self._run.get_steps()), None)
+        return next((Step(self._session, self._history, run) for run in self._run.get_steps()), None)
 
     def cancel(self) -> None:
         self._run.cancel()
-
-    def describe(self, title: str, *, name: str | None = None, note: str | None = None, tags: Mapping[str, str] | None = None) -> None:
-        """In as many requests as it has parts. Azure ML has no run without a name, or a description."""
-        if name is not None and self._run.display_name != (wanted := (name or title)[:MAX_NAME]):
-            self._run.display_name = wanted
-        if note is not None and self._run.description != (wanted := note or description_of(title)):
-            self._run.description = wanted
-        known = self._run.get_tags() if tags else {}
-        if changed := {key: value for key, value in (tags or {}).items() if value and known.get(key) != value}:
-            self._run.set_tags(changed)
-        if gone := [key for key, value in (tags or {}).items() if not value and key in known]:
-            self._run.remove_tags(gone)
 
 
 def with_parameters(settings: Mapping[str, Any]) -> dict[str, Any]:

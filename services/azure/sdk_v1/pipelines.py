@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from services.azure.run_history import History
@@ -11,18 +11,15 @@ from services.azure.sdk_v1.jobs import sdk_run
 from services.azure.sdk_v1.session import Session
 from services.domain import RunRequest
 from services.errors import StudioError
-from services.remote import PipelineRun, PublishedPipeline, Recurrence, Schedule, describe_recurrence, times_of_day
+from services.remote import PublishedPipeline, Recurrence, Schedule, describe_recurrence, times_of_day
 
 
 class Pipelines:
     reads_jobs = False
 
     def __init__(self, session: Session, history: History) -> None:
-        self._session, self._history = session, history
-
-    def history(self, experiment: str) -> Iterator[PipelineRun]:
-        """Not as PipelineRun objects, each of which asks the service twice when it is made."""
-        return self._history.pipelines(experiment)
+        self._session = session
+        self.history = history.pipelines  # not as PipelineRun objects, each of which asks the service twice when it is made
 
     def request_of(self, job_id: str) -> RunRequest:
         """The SDK does not read the settings of a step back."""
@@ -30,52 +27,46 @@ class Pipelines:
         raise StudioError(text, "Azure ML studio shows its output; by SDK v2 that of a job of SDK v2 is opened here.")
 
     def publish(self, plan: RunPlan, job_id: str, name: str, description: str) -> PublishedPipeline:
-        with self._session.sdk_calls(f"The pipeline {name} can't be published", "name") as workspace:
-            run = sdk_run(workspace, plan.experiment, job_id)
-            return _published(run.publish_pipeline(name=name, description=description, version="1.0"))
+        run = sdk_run(self._session.client, plan.experiment, job_id)
+        return _published(run.publish_pipeline(name=name, description=description, version="1.0"))
 
     def published(self) -> list[PublishedPipeline]:
-        with self._session.sdk_calls("The published pipelines can't be listed") as workspace:
-            from azureml.pipeline.core import PublishedPipeline as SdkPublishedPipeline
+        from azureml.pipeline.core import PublishedPipeline as SdkPublishedPipeline
 
-            return [_published(pipeline) for pipeline in SdkPublishedPipeline.list(workspace, active_only=False)]
+        return [_published(pipeline) for pipeline in SdkPublishedPipeline.list(self._session.client, active_only=False)]
 
     def set_published(self, pipeline_id: str, *, active: bool) -> None:
-        with self._session.sdk_calls(f"The published pipeline {pipeline_id} can't be changed") as workspace:
-            from azureml.pipeline.core import PublishedPipeline as SdkPublishedPipeline
+        from azureml.pipeline.core import PublishedPipeline as SdkPublishedPipeline
 
-            sdk_pipeline = SdkPublishedPipeline.get(workspace, pipeline_id)
-            sdk_pipeline.enable() if active else sdk_pipeline.disable()
+        pipeline = SdkPublishedPipeline.get(self._session.client, pipeline_id)
+        pipeline.enable() if active else pipeline.disable()
 
     def schedules(self) -> list[Schedule]:
-        with self._session.sdk_calls("The schedules can't be listed") as workspace:
-            from azureml.pipeline.core import Schedule as SdkSchedule
+        from azureml.pipeline.core import Schedule as SdkSchedule
 
-            return [_schedule(schedule) for schedule in SdkSchedule.list(workspace, active_only=False)]
+        return [_schedule(schedule) for schedule in SdkSchedule.list(self._session.client, active_only=False)]
 
     def schedule(self, pipeline_id: str, name: str, experiment: str, recurrence: Recurrence, parameters: Mapping[str, Any]) -> Schedule:
-        with self._session.sdk_calls(f"The schedule {name} can't be made", "name") as workspace:
-            from azureml.pipeline.core import Schedule as SdkSchedule
-            from azureml.pipeline.core import ScheduleRecurrence
+        from azureml.pipeline.core import Schedule as SdkSchedule
+        from azureml.pipeline.core import ScheduleRecurrence
 
-            timed = {"time_of_day": recurrence.time_of_day} if recurrence.time_of_day else {}
-            days = {"week_days": list(recurrence.week_days)} if recurrence.week_days else {}
-            schedule = SdkSchedule.create(
-                workspace,
-                name=name,
-                pipeline_id=pipeline_id,
-                experiment_name=experiment,
-                recurrence=ScheduleRecurrence(frequency=recurrence.frequency.value, interval=recurrence.interval, **timed, **days),
-                pipeline_parameters=dict(parameters),
-            )
-            return _schedule(schedule)
+        timed = {"time_of_day": recurrence.time_of_day} if recurrence.time_of_day else {}
+        days = {"week_days": list(recurrence.week_days)} if recurrence.week_days else {}
+        schedule = SdkSchedule.create(
+            self._session.client,
+            name=name,
+            pipeline_id=pipeline_id,
+            experiment_name=experiment,
+            recurrence=ScheduleRecurrence(frequency=recurrence.frequency.value, interval=recurrence.interval, **timed, **days),
+            pipeline_parameters=dict(parameters),
+        )
+        return _schedule(schedule)
 
     def set_schedule(self, schedule_id: str, *, active: bool) -> None:
-        with self._session.sdk_calls(f"The schedule {schedule_id} can't be changed") as workspace:
-            from azureml.pipeline.core import Schedule as SdkSchedule
+        from azureml.pipeline.core import Schedule as SdkSchedule
 
-            schedule = SdkSchedule.get(workspace, schedule_id)
-            schedule.enable() if active else schedule.disable()
+        schedule = SdkSchedule.get(self._session.client, schedule_id)
+        schedule.enable() if active else schedule.disable()
 
 
 def _published(pipeline: Any) -> PublishedPipeline:

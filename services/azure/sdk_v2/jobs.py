@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml  # type: ignore[import-untyped]
 
+from services.azure import run_history
 from services.azure.catalog.datasets import DATASTORE_PATH, azure_partition_format
 from services.azure.catalog.environments import to_make
 from services.azure.catalog.mltables import mltable
-from services.azure.run_history import History
+from services.azure.run_history import History, Output
 from services.azure.run_plan import MAX_NAME, OUTPUT, RUN_TAG, FailedFiles, RunPlan, description_of, source_of
-from services.azure.sdk import Details, Output
 from services.azure.sdk_v2 import storage
 from services.azure.sdk_v2.datasets import Datasets
 from services.azure.sdk_v2.environments import IMAGE, conda_of
@@ -134,17 +134,10 @@ def default_deployment(endpoint: Any) -> str:
     return str(getattr(endpoint.defaults, "deployment_name", None) or "")
 
 
-class Step:
-    """`sdk.Step`, by the run history."""
-
-    def __init__(self, session: Session, history: History, run: Mapping[str, Any]) -> None:
-        self._session, self._history, self._id = session, history, str(run["runId"])
-
-    def status(self) -> str:
-        return str(self._history.run(self._id)["status"])
-
-    def details(self) -> Details:
-        return self._history.details(self._id)
+class Step(run_history.Step):
+    def __init__(self, session: Session, history: History, run_id: str) -> None:
+        super().__init__(history, run_id)
+        self._session = session
 
     def output(self) -> Output:
         """Where the data asset is that Azure ML makes of each output, of another's job its first; else at the place that is the default."""
@@ -158,26 +151,18 @@ class Step:
         here = storage.store(self._session, match[1] if match else "")
         return Output(here.blobs, (match[2] if match else place).rstrip("/"))
 
-    def reused(self) -> str:
-        step = (self._history.run(self._id).get("properties") or {}).get("azureml.reusedrunid")
-        return str(self._history.run(step)["rootRunId"]) if step else ""
 
-
-class Job(Step):
-    """`sdk.Job`."""
-
+class Job(run_history.Job):
     def __init__(self, session: Session, history: History, run: Mapping[str, Any], experiment: str) -> None:
-        super().__init__(session, history, run)
-        self._experiment = experiment
-        self.studio_url = history.studio_url(self._id)
-        self.submitted_by = str((run.get("createdBy") or {}).get("userName") or "")
+        super().__init__(history, str(run["runId"]), experiment, str((run.get("createdBy") or {}).get("userName") or ""))
+        self._session = session
 
     def step(self) -> Step | None:
         """That of a pipeline within it, where it is one that was published."""
         below: Mapping[str, Any] | None = {"runId": self._id, "runType": "azureml.PipelineRun"}
         while below and below.get("runType") == "azureml.PipelineRun":
             below = next(iter(self._history.children(str(below["runId"]))), None)
-        return Step(self._session, self._history, below) if below else None
+        return Step(self._session, self._history, str(below["runId"])) if below else None
 
     def cancel(self) -> None:
         """An answer that is lost may be one that it is canceled."""
@@ -186,15 +171,3 @@ class Job(Step):
         except Exception:
             if self.status() not in ("CancelRequested", "Canceled", "Completed", "Failed"):
                 raise
-
-    def describe(self, title: str, *, name: str | None = None, note: str | None = None, tags: Mapping[str, str] | None = None) -> None:
-        """Azure ML has no job without a name, or a description."""
-        wanted = {
-            "displayName": None if name is None else (name or title)[:MAX_NAME],
-            "description": None if note is None else note or description_of(title),
-            "tags": {key: value for key, value in (tags or {}).items() if value},
-        }
-        if any(wanted.values()):
-            self._history.change(self._experiment, self._id, {key: value for key, value in wanted.items() if value})
-        if gone := [key for key, value in (tags or {}).items() if not value]:
-            self._history.remove_tags(self._experiment, self._id, gone)

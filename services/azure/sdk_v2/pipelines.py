@@ -10,7 +10,7 @@ import io
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from services.azure.sdk_v2.jobs import Jobs, component_name, default_deployment
 from services.azure.sdk_v2.session import Session, checked, word
 from services.domain import RunRequest
 from services.parallel_job import component_document, request_of
-from services.remote import SERVERLESS, PipelineRun, PublishedPipeline, Recurrence, Schedule, describe_recurrence, times_of_day
+from services.remote import SERVERLESS, PublishedPipeline, Recurrence, Schedule, describe_recurrence, times_of_day
 
 _DEPLOYMENT = "default"
 _PIPELINE_TAG = "batch_scoring_pipeline"
@@ -35,44 +35,38 @@ class Pipelines:
 
     def __init__(self, session: Session, jobs: Jobs, history: History) -> None:
         self._session, self._jobs, self._history = session, jobs, history
-
-    def history(self, experiment: str) -> Iterator[PipelineRun]:
-        return self._history.pipelines(experiment)
+        self.history = history.pipelines
 
     def request_of(self, job_id: str) -> RunRequest:
-        with self._session.sdk_calls(f"The job {job_id} can't be read"):
-            return request_of(checked(job_id, "job"), self._history.job(job_id))
+        return request_of(checked(job_id, "job"), self._history.job(job_id))
 
     # ---- published pipelines -------------------------------------------------------------------------------------------------------
 
     def publish(self, plan: RunPlan, job_id: str, name: str, description: str) -> PublishedPipeline:
         """Names of endpoints are the region's, not the workspace's."""
-        endpoint_name = _name(name, self._session.connection.location, job_id)
-        with self._session.sdk_calls(f"The pipeline {name} can't be published", "name") as client, tempfile.TemporaryDirectory() as folder:
-            from azure.ai.ml import load_component
-            from azure.ai.ml.entities import BatchEndpoint, PipelineComponentBatchDeployment
+        client, endpoint_name = self._session.client, _name(name, self._session.connection.location, job_id)
+        from azure.ai.ml import load_component
+        from azure.ai.ml.entities import BatchEndpoint, PipelineComponentBatchDeployment
 
+        with tempfile.TemporaryDirectory() as folder, redirect_stderr(io.StringIO()):
             job = self._jobs.document(plan, Path(folder))
             document = component_document(job, plan.request, component_name(endpoint_name), tabular=plan.tabular)
-            with redirect_stderr(io.StringIO()):
-                component = client.components.create_or_update(load_component(io.StringIO(yaml.safe_dump(document))))
-            compute = plan.request.compute_target or SERVERLESS
-            endpoint = BatchEndpoint(name=endpoint_name, description=description, tags={"name": name, "compute": compute})
-            client.batch_endpoints.begin_create_or_update(endpoint).result()
-            deployment = PipelineComponentBatchDeployment(
-                name=_DEPLOYMENT, endpoint_name=endpoint_name, component=component, settings={"default_compute": compute}
-            )
-            client.batch_deployments.begin_create_or_update(deployment).result()
-            return _published(self._set_default(endpoint_name, _DEPLOYMENT))
+            component = client.components.create_or_update(load_component(io.StringIO(yaml.safe_dump(document))))
+        compute = plan.request.compute_target or SERVERLESS
+        endpoint = BatchEndpoint(name=endpoint_name, description=description, tags={"name": name, "compute": compute})
+        client.batch_endpoints.begin_create_or_update(endpoint).result()
+        deployment = PipelineComponentBatchDeployment(
+            name=_DEPLOYMENT, endpoint_name=endpoint_name, component=component, settings={"default_compute": compute}
+        )
+        client.batch_deployments.begin_create_or_update(deployment).result()
+        return _published(self._set_default(endpoint_name, _DEPLOYMENT))
 
     def published(self) -> list[PublishedPipeline]:
-        with self._session.sdk_calls("The published pipelines can't be listed") as client:
-            return [_published(endpoint) for endpoint in client.batch_endpoints.list()]
+        return [_published(endpoint) for endpoint in self._session.client.batch_endpoints.list()]
 
     def set_published(self, pipeline_id: str, *, active: bool) -> None:
-        with self._session.sdk_calls(f"The published pipeline {pipeline_id} can't be changed") as client:
-            deployments = client.batch_deployments.list(checked(pipeline_id, "pipeline")) if active else ()
-            self._set_default(pipeline_id, next((str(one.name) for one in deployments), ""))
+        deployments = self._session.client.batch_deployments.list(checked(pipeline_id, "pipeline")) if active else ()
+        self._set_default(pipeline_id, next((str(one.name) for one in deployments), ""))
 
     def _set_default(self, endpoint_name: str, deployment: str) -> Any:
         endpoints = self._session.client.batch_endpoints
@@ -83,28 +77,27 @@ class Pipelines:
     # ---- schedules -----------------------------------------------------------------------------------------------------------------
 
     def schedules(self) -> list[Schedule]:
-        with self._session.sdk_calls("The schedules can't be listed") as client:
-            return [_schedule(schedule) for schedule in client.schedules.list(list_view_type="All")]
+        return [_schedule(schedule) for schedule in self._session.client.schedules.list(list_view_type="All")]
 
     def schedule(self, pipeline_id: str, name: str, experiment: str, recurrence: Recurrence, parameters: Mapping[str, Any]) -> Schedule:
         """The job is copied into it: a pipeline that is disabled later is run on."""
-        with self._session.sdk_calls(f"The schedule {name} can't be made", "name") as client:
-            from azure.ai.ml.entities import JobSchedule
+        client = self._session.client
+        from azure.ai.ml.entities import JobSchedule
 
-            job = self._jobs.of_published(pipeline_id, parameters, "", display_name=name, experiment_name=experiment)
-            made = JobSchedule(
-                name=_name(name, pipeline_id, str(recurrence), json.dumps(parameters)),
-                display_name=name,
-                trigger=_trigger(recurrence),
-                create_job=job,
-                tags={_PIPELINE_TAG: pipeline_id},
-            )
-            return _schedule(client.schedules.begin_create_or_update(made).result())
+        job = self._jobs.of_published(pipeline_id, parameters, "", display_name=name, experiment_name=experiment)
+        made = JobSchedule(
+            name=_name(name, pipeline_id, str(recurrence), json.dumps(parameters)),
+            display_name=name,
+            trigger=_trigger(recurrence),
+            create_job=job,
+            tags={_PIPELINE_TAG: pipeline_id},
+        )
+        return _schedule(client.schedules.begin_create_or_update(made).result())
 
     def set_schedule(self, schedule_id: str, *, active: bool) -> None:
-        with self._session.sdk_calls(f"The schedule {schedule_id} can't be changed") as client:
-            change = client.schedules.begin_enable if active else client.schedules.begin_disable
-            change(checked(schedule_id, "schedule")).result()
+        schedules = self._session.client.schedules
+        change = schedules.begin_enable if active else schedules.begin_disable
+        change(checked(schedule_id, "schedule")).result()
 
 
 def _name(text: str, *distinction: str) -> str:
