@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from services.azure.catalog.datasets import Datasets
 from services.azure.catalog.workspace_cache import WorkspaceCache
-from services.azure.runs import run_metadata
+from services.azure.run_plan import check_metadata
 from services.azure.runs.azure_pipelines import published_naming
 from services.azure.runs.azure_runs import AzureRuns
 from services.azure.sdk import Sdk
@@ -138,7 +138,7 @@ class AzureResources(StoredResources):
         run = self._runs.get(run_id)
         changed_tags(run.metadata.tags, tags)
         if not run.imported_from:
-            run_metadata.check(given.get("note"), tags)
+            check_metadata(given.get("note"), tags)
         there = self._in_azure(run_id)
         if there is None:
             said = super()._change(ResourceKind.RUN, run_id, given, tags)

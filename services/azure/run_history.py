@@ -101,7 +101,7 @@ class History:
         return list(self._send("GET", f"runs/{job_id}/children")["value"])
 
     def pipelines(self, experiment: str) -> Iterator[PipelineRun]:
-        """The pipeline jobs of an experiment, newest first, page by page."""
+        """The pipeline jobs of an experiment, newest first, page by page, with the `run_id` of those that have a RUN_TAG."""
         query = {"filter": "runType eq azureml.PipelineRun", "orderby": "createdUtc desc", "top": _PAGE}
         while True:
             page = self._send("POST", f"experiments/{experiment}/runs:query", query)
@@ -149,8 +149,8 @@ class History:
         client = self._session.client
         if self._opened is None or self._opened[0] is not client:  # else it was signed in anew
             transport = RequestsTransport(connection_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS)
-            policies = [RedirectPolicy(), RetryPolicy(), BearerTokenCredentialPolicy(self._session.credential, f"{_MANAGEMENT}/.default")]
-            sender: Any = PipelineClient("", policies=policies, transport=transport)
+            signs_in = BearerTokenCredentialPolicy(self._session.credential, f"{self._session.audience}/.default")
+            sender: Any = PipelineClient("", policies=[RedirectPolicy(), RetryPolicy(), signs_in], transport=transport)
             self._opened = client, sender, f"{_sent(sender, 'GET', self._discovery())['api']}/history/v1.0{self._path}"
         return self._opened[1:]
 

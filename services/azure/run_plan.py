@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.domain import EXPERIMENT, RunRequest
+from services.errors import SettingsError
 from services.intake.entry_scripts import sources_beside
 from services.storage.manifest import read_manifest
 
@@ -67,6 +68,15 @@ class RunPlan:
 def description_of(title: str) -> str:
     """What a job is submitted with."""
     return title[:200]
+
+
+def check_metadata(note: str | None, tags: Mapping[str, str]) -> None:
+    """Raises SettingsError for what Azure ML does not take that people say of a run."""
+    if note and len(note) > MAX_NOTE:
+        text = f"this note has {len(note):,} characters, and Azure ML takes {MAX_NOTE:,} for a run"
+        raise SettingsError("note", text, f"Keep it to {MAX_NOTE:,}.")
+    if RUN_TAG in tags:
+        raise SettingsError("tags", f"the tag “{RUN_TAG}” is this program’s own on Azure ML", "Choose another key.")
 
 
 def source_of(request: RunRequest, snapshot: Path) -> tuple[Path, str]:

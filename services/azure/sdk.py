@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from services.azure.auth.session import Session
-from services.azure.run_history import Job
+from services.azure.run_history import History, Job
 from services.azure.run_plan import RunPlan
 from services.domain import Dataset, DatasetFile, Environment, Metadata, Model, RunRequest
 from services.errors import IntakeError, NotFound
 from services.intake.tabular import Table
-from services.remote import ComputeTarget, Datastore, PipelineRun, PublishedPipeline, Recurrence, Schedule, TrainingRun
+from services.remote import ComputeTarget, Datastore, PublishedPipeline, Recurrence, Schedule, TrainingRun
 
 Progress = Callable[[int, int], None]
 """Called with the bytes that have arrived and the bytes in all, from several threads. What it raises ends the transfer."""
@@ -36,6 +36,7 @@ class Sdk:
     package: str
     """Of PyPI: `azureml-core`."""
     session: Session[Any]
+    history: History
     models: Models
     datasets: Datasets
     environments: Environments
@@ -272,13 +273,10 @@ class Jobs(Protocol):
 
 
 class Pipelines(Protocol):
-    """The jobs of a workspace, whoever submitted them; pipelines to be run by others; schedules. Its methods raise what the SDK raises."""
+    """Jobs that others submitted; pipelines to be run by others; schedules. Its methods raise what the SDK raises."""
 
     reads_jobs: bool
     """Whether `request_of` can tell."""
-
-    def history(self, experiment: str) -> Iterator[PipelineRun]:
-        """See `run_history.History.pipelines`."""
 
     def request_of(self, job_id: str) -> RunRequest:
         """What a job scores that somebody else submitted, as far as it tells. Raises StudioError where it is not a job of one parallel step

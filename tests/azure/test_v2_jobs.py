@@ -219,7 +219,7 @@ def test_a_published_pipeline_is_a_batch_endpoint_that_others_call(sdk, publishe
     job = sdk.jobs.open(published.id, made.name)
     assert ended(job) == "Completed"
     assert rows_of(job) == [f"{number}.csv: 5" for number in range(5)]
-    assert [run.id for run in sdk.pipelines.history(published.id)] == [made.name]
+    assert [run.id for run in sdk.history.pipelines(published.id)] == [made.name]
 
 
 def test_a_run_of_a_published_pipeline_has_the_settings_it_is_given(sdk, published, plan, submitted):
@@ -260,10 +260,10 @@ def test_a_schedule_runs_a_published_pipeline(sdk, published, ml, recurrence):
 def test_jobs_of_others_are_in_the_history_newest_first(sdk, job, ml, plan, submitted):
     ml.jobs.create_or_update(job(name="theirs"))
     submitted(plan(), "run-1")
-    assert [(run.id, run.run_id, run.title, run.tags) for run in sdk.pipelines.history("exp")] == [
+    assert [(run.id, run.run_id, run.title, run.tags) for run in sdk.history.pipelines("exp")] == [
         ("theirs", "", "scoring", {"studio": "1"})
     ]
-    (ours,) = sdk.pipelines.history("batch-scoring")
+    (ours,) = sdk.history.pipelines("batch-scoring")
     assert (ours.id, ours.run_id, ours.title, ours.note, ours.tags) == ("run-1", "run-1", "clf:1 on rows:1", "", {})
     assert ended(sdk.jobs.open("exp", "theirs")) == "Completed"
 

@@ -40,6 +40,8 @@ class Session(ABC, Generic[C]):
     """
 
     credential: Credential
+    audience = "https://management.azure.com"
+    """Of the tokens that the workspace's services take."""
 
     def __init__(self, connection: Connection, notify: Callable[[str], None] = print, *, of_a_command: bool = False) -> None:
         """`of_a_command` is for a program of one thread that somebody waits for: what the SDK prints is kept from standard output, and

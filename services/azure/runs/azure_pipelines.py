@@ -57,7 +57,7 @@ class AzurePipelines:
     def history(self, experiment: str, limit: int = 100) -> list[PipelineRun]:
         with self._sdk_calls(f"The runs of experiment {experiment} can't be listed"):
             here = self._runs.following()
-            runs = (self._as_known(run, here) for run in self._sdk.pipelines.history(experiment))
+            runs = (self._as_known(run, here) for run in self._sdk.history.pipelines(experiment))
             return list(islice(filter(None, runs), limit))
 
     def follow(self, experiment: str, job_id: str) -> Run:

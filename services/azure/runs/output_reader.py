@@ -3,7 +3,6 @@ mini-batches; so all rows are one mini-batch of all files, out of order."""
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import re
@@ -92,11 +91,7 @@ def _failed(items: Sequence[str], causes: Iterable[Cause], unknown: str = "", *,
 def _columns(path: Path, *, header: bool) -> str:
     """The columns of DataFrames, as `ScoredMiniBatch.columns`, where the rows are theirs: written by `to_csv(sep=" ")`, all with equally
     many fields. Names are those of the header; values tell the types. "" where the first rows tell that they are something else."""
-    lines = list(islice(_lines(path, skip=False), _SAMPLED_ROWS))
-    try:
-        rows = list(csv.reader(lines, delimiter=" "))
-    except csv.Error:  # of a row that is longer than csv reads, or has a \r
-        rows = list(fields_of(lines))
+    rows = list(fields_of(list(islice(_lines(path, skip=False), _SAMPLED_ROWS))))
     names = rows.pop(0) if header and rows else []
     if not names:
         if len({len(row) for row in rows}) != 1 or len(rows[0]) < 2 or any(_NOT_OF_A_FRAME.search(row[0]) for row in rows):

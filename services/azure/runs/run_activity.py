@@ -3,8 +3,8 @@ followed."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -27,7 +27,7 @@ _NO_WORKERS = "Azure ML does not tell when its workers started, what they are at
 
 def activity(run: Run, logs: Path) -> RunActivity:
     """As far as the logs that are here tell."""
-    gathered, names = _gathered(logs, *_version(logs))
+    gathered, names = _gathered(logs, _modified_ns(logs))
     begin = (run.started_at or run.submitted_at).timestamp()
     limit = run.request.settings.run_invocation_timeout
     if gathered is None or not gathered.timeline:
@@ -38,19 +38,17 @@ def activity(run: Run, logs: Path) -> RunActivity:
     return replace(with_timeout(told, limit), unknown=(_NO_WORKERS,))
 
 
-def _version(logs: Path) -> tuple[str, int]:
-    """The table of attempts and when it was written."""
-    table = job_logs.table_of_attempts(logs)
-    try:
-        return (str(table), os.stat(table).st_mtime_ns) if table else ("", 0)
-    except OSError:
-        return "", 0
+def _modified_ns(logs: Path) -> int:
+    """When the table of attempts was written; 0 without one."""
+    with suppress(OSError):
+        return table.stat().st_mtime_ns if (table := job_logs.table_of_attempts(logs)) else 0
+    return 0
 
 
 @lru_cache(maxsize=32)
-def _gathered(logs: Path, table: str, _modified_ns: int) -> tuple[Gathered | None, list[str]]:
+def _gathered(logs: Path, _modified: int) -> tuple[Gathered | None, list[str]]:
     """What the table comes to, kept until there is another; and the names of its processes."""
-    every = job_logs.attempts(logs) if table else []
+    every = job_logs.attempts(logs)
     if not every:
         return None, []
     names = sorted({attempt.process or "?" for attempt in every})

@@ -24,7 +24,7 @@ from services.azure.auth.sdk_errors import FailureKind, azure_errors, failure_ki
 from services.azure.auth.throttling import notify_when_throttled
 from services.azure.auth.token_relay import TOKEN_POLL_SECONDS, TokenReceiver
 from services.azure.run_history import Step
-from services.azure.runs import artifacts, job_logs, output_reader, run_metadata
+from services.azure.runs import artifacts, job_logs, output_reader
 from services.azure.runs.run_folder import AzureRunFolder
 from services.azure.sdks import sdk_of
 from services.domain import NOT_SUBMITTED, Metadata, RunStatus, utc_now
@@ -175,12 +175,17 @@ class Runner:
     def _send_metadata(self, before: Metadata) -> Metadata:
         """Send what was said of the run while it was not in Azure ML yet; all that was said by now. Scoring goes on where it is refused."""
         run = self._store.run(self._run_id)
+        after = run.metadata
+        name = after.name if after.name != before.name else None
+        note = after.note if after.note != before.note else None
+        tags = dict.fromkeys(before.tags.keys() - after.tags.keys(), "")
+        tags |= {key: value for key, value in after.tags.items() if before.tags.get(key) != value}
         try:
             with azure_errors("The run's name, note and tags did not all arrive in Azure ML"):
-                run_metadata.send_all(self._job, run.request.title(), before, run.metadata)
+                self._job.describe(run.request.title(), name=name, note=note, tags=tags)
         except StudioError as error:
             self._warn(f"{_describe(error)} They are kept on this machine: say them again for Azure ML.")
-        return run.metadata
+        return after
 
     # ---- follow ---------------------------------------------------------------------------------------------------------------
 

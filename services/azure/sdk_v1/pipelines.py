@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.azure.run_history import History
 from services.azure.run_plan import RunPlan
 from services.azure.sdk_v1.jobs import sdk_run
 from services.azure.sdk_v1.session import Session
@@ -17,9 +16,8 @@ from services.remote import PublishedPipeline, Recurrence, Schedule, describe_re
 class Pipelines:
     reads_jobs = False
 
-    def __init__(self, session: Session, history: History) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
-        self.history = history.pipelines  # not as PipelineRun objects, each of which asks the service twice when it is made
 
     def request_of(self, job_id: str) -> RunRequest:
         """The SDK does not read the settings of a step back."""

@@ -33,12 +33,14 @@ class Session(session.Session["Workspace"]):
             from azureml.core import Workspace
 
         skip_stack_traces()
-        return Workspace.get(
+        workspace = Workspace.get(
             place.workspace_name,
             auth=authentication(self.credential),
             subscription_id=place.subscription_id,
             resource_group=place.resource_group,
         )
+        self.audience = next(iter(self.credential.audiences))  # of its cloud: the SDK has asked for no other yet
+        return workspace
 
     def region(self) -> str:
         with self.sdk_calls("You are not signed in") as workspace:

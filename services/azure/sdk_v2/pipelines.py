@@ -35,7 +35,6 @@ class Pipelines:
 
     def __init__(self, session: Session, jobs: Jobs, history: History) -> None:
         self._session, self._jobs, self._history = session, jobs, history
-        self.history = history.pipelines
 
     def request_of(self, job_id: str) -> RunRequest:
         return request_of(checked(job_id, "job"), self._history.job(job_id))
