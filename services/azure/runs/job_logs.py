@@ -277,11 +277,7 @@ class Sentences:
         self._tracebacks = {one.exception: one for text in texts for one in tracebacks(text)}
 
     def of(self, attempt: JobAttempt) -> str:
-        one = self._traceback(attempt)
-        if one:
-            return one.sentence
-        said = _with_category(attempt)
-        return said or f"Mini-batch {attempt.mini_batch} failed: {attempt.status}"
+        return self.in_full(attempt).partition("\n")[0] or f"Mini-batch {attempt.mini_batch} failed: {attempt.status}"
 
     def in_full(self, attempt: JobAttempt) -> str:
         """The sentence, then the traceback; "" of an attempt that returned."""
