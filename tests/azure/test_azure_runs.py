@@ -212,12 +212,15 @@ def test_errors_while_a_run_is_followed_and_fetched_are_retried(cloud, submit, f
     for fault in faults:
         azure.service.fault("GET *pipelines*PipelineRuns/*", **fault)
     azure.service.fault("GET *inferences/parallel_run_step.txt*", status=403, code="AuthorizationFailure", message="Not now.")
+    step = "GET */history/*/runs/????????-????-????-????-????????????"
+    azure.service.fault(step, status=403, code="AuthorizationFailure", message="Not now.")
     (tmp_path / "gate").touch()
     ended = finish(cloud, run.id)
     assert (ended.status, ended.error, ended.error_code) == (RunStatus.COMPLETED, None, None)
     answers = [seen.status for seen in azure.requests if seen.line.startswith("GET ") and "/PipelineRuns/" in seen.line]
     assert {401, 403, 429, 500, 0} <= set(answers)
     assert azure.service.count("GET *inferences/parallel_run_step.txt*") > 1
+    assert azure.service.count(step) > 1
     assert len(rows_of(cloud, ended)) == 7
 
 

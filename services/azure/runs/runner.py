@@ -326,7 +326,7 @@ class Runner:
 
     def _note_reuse(self, step: Step) -> None:
         """Store the run whose output Azure ML reused: by our id where it is one of ours."""
-        if not (reused := step.reused()):
+        if not (reused := self._with_retries("The run's step can't be read", step.reused)):
             return
         known = ((run.id, AzureRunFolder(self._home, run.id).pipeline_run()) for run in self._store.runs(1000))
         ours = (run_id for run_id, pipeline_run in known if pipeline_run and pipeline_run.id == reused)
