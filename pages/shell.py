@@ -5,6 +5,7 @@ from contextlib import suppress
 import streamlit as st
 
 from pages import _azure_connection, _errors, _notifications, _run_keeping, _storage, _workspace
+from pages._switching import forget_callbacks
 from services.errors import StudioError
 from services.workspaces import chosen_workspace
 
@@ -79,6 +80,9 @@ page = st.navigation(
         ],
     }
 )
+if st.session_state.get("shown_page") != page.url_path:
+    forget_callbacks()
+    st.session_state.shown_page = page.url_path
 st.set_page_config(page_title=f"{page.title} · Batch Scoring Studio")
 st.logo(MARK, size="large")
 st.html(STYLE)

@@ -109,3 +109,18 @@ def test_a_click_on_submit_before_the_choice_is_drawn_runs_what_was_chosen(home,
     page.wait_for_url("**/runs?run=*")
     (run,) = LocalWorkspace(home).runs.latest(1)
     assert (run.request.datasets, run.request.arguments) == (("sales:2",), ("--region", "north"))
+
+
+CLICK_WHEN_DRAWN = """name => new MutationObserver((_, observer) => {
+  const button = [...document.querySelectorAll("button")].find(each => each.textContent.includes(name))
+  if (button) { observer.disconnect(); button.click() }
+}).observe(document, { childList: true, subtree: true })"""
+
+
+def test_a_click_on_a_page_that_is_still_being_drawn_does_what_it_says(home, last_month, dashboard, page):
+    page.goto(f"{dashboard.url}/runs?find=north")
+    expect(page.get_by_text(re.compile("^. runs? match"))).to_be_visible()
+    settled(page).evaluate(CLICK_WHEN_DRAWN, "Edit and run again")
+    page.get_by_test_id("stDataFrame").click(position={"x": 250, "y": 52})
+    page.wait_for_url("**/new_run?*")
+    expect(page.get_by_role("combobox", name="Dataset", exact=True)).to_have_value(re.compile("^sales:"))
