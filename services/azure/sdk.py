@@ -109,6 +109,22 @@ class DatasetVersion:
 
 
 @dataclass(frozen=True)
+class NewDataset:
+    """What lies at a place (a folder with `/**`), to be registered as the next version of a name: its files, or the rows of `table`, whose
+    columns are () where they aren't known."""
+
+    name: str
+    place: str
+    table: Table | None = None
+    multi_line: bool = False
+    """Whether line breaks are looked for within quotes: see `Datasets.as_read`."""
+    partition_format: str | None = None
+    description: str = ""
+    own: Mapping[str, str] = field(default_factory=dict)
+    """This program's own tag, `catalog.datasets.TAG`."""
+
+
+@dataclass(frozen=True)
 class Store:
     """A datastore, to upload to and download from."""
 
@@ -161,20 +177,8 @@ class Datasets(Protocol):
         """The table with the columns that Azure ML will make of these files of this machine, and whether it has to look for line breaks
         within quotes. Raises ReadsOtherwise where it would make other rows of them."""
 
-    def register(
-        self,
-        name: str,
-        place: str,
-        table: Table | None,
-        *,
-        multi_line: bool,
-        partition_format: str | None,
-        description: str,
-        own: Mapping[str, str],
-    ) -> DatasetVersion:
-        """Register what lies at a place (a folder with `/**`) as the next version: as a file dataset, or the rows of `table`, whose columns
-        are () where they aren't known. With this program's `own` tag, and the tags that people gave the version before; with its
-        description where there is none."""
+    def register(self, new: NewDataset) -> DatasetVersion:
+        """Register it, with the tags that people gave the version before, and with its description where there is none."""
 
     def describe(self, reference: str, *, note: str | None = None, tags: Mapping[str, str] | None = None) -> Metadata:
         """As `Models.describe`, of a version, or of all of its name unless `versions_apart`."""
@@ -198,11 +202,11 @@ class Environments(Protocol):
     def all(self) -> list[Environment]:
         """The latest version of each, in any order."""
 
-    def register(self, name: str, conda_file: Path) -> Environment:
-        """Register one from a conda file, which was checked."""
+    needed: Sequence[str]
+    """What a step needs besides that of SDK v1, as pip gets it."""
 
-    def create(self, name: str, python: str, requirements: Sequence[str]) -> Environment:
-        """Register one for a Python (`3.11`), with requirements that hold what a step needs: see `catalog.environments`."""
+    def register(self, name: str, conda: Mapping[str, Any]) -> Environment:
+        """Register one, of the content of a conda file."""
 
     def image(self, name: str, version: int | None) -> Image:
         """Of this version, None: the latest."""

@@ -16,7 +16,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import shutil
 import sys
 import time
@@ -28,7 +27,7 @@ from typing import Any
 
 from services import formats, submission
 from services.azure.catalog import environments, readiness
-from services.azure.catalog.datasets import Datasets
+from services.azure.catalog.datasets import Datasets, is_elsewhere
 from services.azure.catalog.model_properties import properties_of
 from services.azure.catalog.workspace_cache import WorkspaceCache
 from services.azure.resources import AzureResources
@@ -58,32 +57,31 @@ from services.domain import (
 from services.errors import IntakeError, SettingsError, StudioError
 from services.file_names import check_name
 from services.formats import counted
+from services.handover.azure_packages import conda_of
 from services.handover.rerun import request_here
 from services.home_storage import HomeStorage
-from services.intake import model_files, proposals
+from services.intake import model_files
+from services.intake.datasets import DatasetOptions
 from services.intake.entry_scripts import EntryScripts
 from services.intake.mlflow_files import prepare_model
 from services.intake.requirement_lists import RequirementList, check_approved
 from services.intake.staging import staging_folder
-from services.predictions.annotations import AnnotationStore
 from services.remote import ComputeTarget, Datastore
 from services.run_details import NewItems, Replay, ReplayProgress, Trial
 from services.scoring.model_card import READER, read_card
-from services.scoring.presets import Presets
 from services.scoring.scorers import scorer_at
 from services.settings import ParallelRunSettings
-from services.storage.dismissals import Dismissals
-from services.storage.file_tree import make_folders, path_given, stat_of
+from services.storage.file_tree import path_given, stat_of
 from services.storage.manifest import read_manifest
 from services.storage.mini_batch_plan import MiniBatchPlan
-from services.storage.store import Store
+from services.stored_workspace import StoredWorkspace
 from services.workspace import Capability, RemoteWorkspace
 
 _NOT_LOADED = "Models of Azure ML are not loaded on this machine: what its file does not tell isn't known."
 _PROGRESS_SECONDS = 2.0  # between two lines of progress on standard error
 
 
-class AzureWorkspace:
+class AzureWorkspace(StoredWorkspace):
     """Cheap to make: nothing is requested, and no SDK imported, before it is needed.
 
     `blocking` ones (the command line) fetch a list when it is needed. The dashboard's are not: they answer with what is known, and
@@ -95,14 +93,9 @@ class AzureWorkspace:
 
     def __init__(self, connection: Connection, base: Path, *, blocking: bool) -> None:
         """`base` is the local home, below which this workspace has its own. Raises WorkspaceUnavailable."""
-        self.connection, self.name = connection, connection.workspace
-        self.machine_home = base.expanduser().absolute()
-        self.home = connection.home(self.machine_home)
-        make_folders(self.home, "lists", "datasets", "scripts", "runs", "incoming")
-        self._blocking = blocking
-        self._store, self.annotations = Store(self.home), AnnotationStore(self.home)
-        self.presets = Presets(self._store)
-        self.dismissals = Dismissals(self._store)
+        machine_home = base.expanduser().absolute()
+        super().__init__(connection.home(machine_home), machine_home, "lists")
+        self.connection, self.name, self._blocking = connection, connection.workspace, blocking
         self._sdk = sdk_of(connection, self._show_message, of_a_command=blocking)
         self._session, self._models = self._sdk.session, self._sdk.models
         self.scripts = EntryScripts(self.home / "scripts", lambda _sha256: True)
@@ -124,7 +117,7 @@ class AzureWorkspace:
         self.labels, self.add_labels, self.remove_labels = labels.of, labels.add, labels.remove
         self.find_labels, self.leaderboard = labels.get, labels.leaderboard
         self.run_labels, self.find_run_labels = labels.of_run, labels.get_of_run
-        self.state, self.refresh, self.default_environment = self._cache.state, self._cache.refresh, environments.default
+        self.state, self.refresh, self.default_environment = self._cache.state, self._cache.refresh, environments.made_for_run
         self.experiments, self.training_runs = self._models.experiments, self._models.training_runs
         self.training_run_files = self._models.training_run_files
 
@@ -159,11 +152,11 @@ class AzureWorkspace:
 
         def show(here: int, of: int) -> None:
             nonlocal shown_at
-            sentence = f"{what}: {formats.size(here)} of {formats.size(of)}" if here < of else ""
-            self._cache.set_message(sentence)
-            if self._blocking and sentence and time.monotonic() > shown_at + _PROGRESS_SECONDS:
+            if here >= of:
+                self._show_message("")
+            elif not self._blocking or time.monotonic() > shown_at + _PROGRESS_SECONDS:
                 shown_at = time.monotonic()
-                print(sentence, file=sys.stderr, flush=True)
+                self._show_message(f"{what}: {formats.size(here)} of {formats.size(of)}")
 
         return show
 
@@ -228,41 +221,13 @@ class AzureWorkspace:
     def dataset(self, reference: str) -> Dataset:
         return self._cache.find(self._cache.datasets, "dataset", reference)
 
-    def register_dataset(
-        self,
-        name: str,
-        path: str | Path,
-        *,
-        type: str = "file",  # noqa: A002
-        glob: str = "**",
-        partition_format: str = "",
-        description: str = "",
-        copy: bool = False,
-        keep_archive: bool = False,
-        reading: TableReading | None = None,
-    ) -> Dataset:
-        check_name("name", name)
-        if type == proposals.AUTO:
-            type = self.propose_dataset(path, glob=glob, keep_archive=keep_archive, reading=reading).type  # noqa: A001
-        with staging_folder(self.home) as staging:
-            about: dict[str, Any] = {"glob": glob, "type_": type, "partition_format": partition_format, "description": description}
-            about |= {"keep_archive": keep_archive, "reading": reading}
-            self.resources.clean_up()  # of a dataset of this name that was deleted: its versions may begin at 1 again
-            registered = self._datasets.register(name, path, **about, staging=staging, progress=self._progress(f"Uploading {name}"))
-        return self._cache.datasets.add(registered)
+    def _register_dataset(self, name: str, path: str | Path, options: DatasetOptions, staging: Path) -> Dataset:
+        self.resources.clean_up()  # of a dataset of this name that was deleted: its versions may begin at 1 again
+        return self._cache.datasets.add(self._datasets.register(name, path, options, staging, self._progress(f"Uploading {name}")))
 
-    def propose_dataset(
-        self,
-        path: str | Path,
-        *,
-        type: str = proposals.AUTO,  # noqa: A002
-        glob: str = "**",
-        keep_archive: bool = False,
-        reading: TableReading | None = None,
-    ) -> DatasetProposal:
-        if re.match(r"(azureml|https?)://", str(path)):
+    def _check_readable(self, path: str | Path) -> None:
+        if is_elsewhere(path):
             raise SettingsError("path", "what lies elsewhere is not read before it is registered", "Choose the type yourself.")
-        return proposals.propose(self.home, path, glob, type, reading or TableReading(), keep_archive=keep_archive)
 
     def propose_reread(self, reference: str, type: str, reading: TableReading | None = None) -> DatasetProposal:  # noqa: A002
         with staging_folder(self.home) as staging:
@@ -323,11 +288,7 @@ class AzureWorkspace:
 
     def register_environment(self, name: str, interpreter: str) -> Environment:
         check_name("name", name)
-        conda_file = path_given(interpreter)
-        environments.check_conda_file(conda_file)
-        environment = self._sdk.environments.register(name, conda_file)
-        self._cache.environments.remove(lambda other: other.name == name)
-        return self._cache.environments.add(environment)
+        return self._register_environment(name, environments.conda_file(path_given(interpreter)))
 
     def create_environment(
         self,
@@ -341,8 +302,11 @@ class AzureWorkspace:
     ) -> Environment:
         check_name("name", name)
         check_approved(requirements, approved, self._store)
-        needed = environments.with_what_a_step_needs(requirements.lines)
-        environment = self._sdk.environments.create(name, environments.python_for(requirements, python), needed)
+        lines = environments.with_what_a_step_needs(requirements.lines, self._sdk.environments.needed)
+        return self._register_environment(name, conda_of(environments.python_for(requirements, python), lines))
+
+    def _register_environment(self, name: str, conda: Mapping[str, Any]) -> Environment:
+        environment = self._sdk.environments.register(name, conda)
         self._cache.environments.remove(lambda other: other.name == name)
         return self._cache.environments.add(environment)
 
@@ -367,8 +331,8 @@ class AzureWorkspace:
         plan, _, warnings = self._plan(request)
         target = next((target for target in self.compute_targets() if target.name == plan.request.compute_target), None)
         place = list(readiness.cluster_facts(self._sdk.computes, target, plan.request.settings.node_count)) if target else []
-        made = environments.made_for_run(plan.requirements, plan.python or environments.PYTHON)
-        place.append(readiness.environment_fact(self._sdk.environments, plan.request.environment, made.name))
+        environment = plan.request.environment or environments.to_make(plan.requirements, plan.python).name
+        place.append(readiness.environment_fact(self._sdk.environments, environment))
         return Trial(
             item=self.dataset(plan.request.datasets[0]).item,
             warnings=tuple(warnings),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -14,7 +15,7 @@ _PACKAGES = (
 """Of what is installed here, what a scoring script may need there."""
 _STEP_PACKAGES = ("azureml-core", "azureml-dataset-runtime[fuse]")
 """What ParallelRunStep needs itself."""
-_BELOW = {"setuptools": "<82"}
+BELOW = {"setuptools": "<82"}
 """azureml-core imports pkg_resources, which later ones lack."""
 
 
@@ -23,21 +24,21 @@ def packages_of(environment: Environment) -> tuple[str, list[str]]:
     python = ".".join(environment.python_version.split(".")[:2]) or "3.11"
     lines = list(environment.requirements)
     if not lines:
-        installed = {name.lower(): number for name, number in environment.packages.items()}
-        lines = [_pinned(name, installed[name]) for name in _PACKAGES if name in installed]
+        known = {name.lower(): number for name, number in environment.packages.items()}
+        lines = [pinned(name, known[name]) for name in _PACKAGES if name in known]
     named = {line.split("[")[0].split("=")[0].split("<")[0].split(">")[0].strip().lower() for line in lines}
-    for requirement in (*_STEP_PACKAGES, *_BELOW):
+    for requirement in (*_STEP_PACKAGES, *BELOW):
         name = requirement.split("[")[0]
         if name not in named:
-            lines.append(f"{requirement}{_BELOW.get(name, '')}" if name in _BELOW else _pinned(requirement, _installed(name)))
+            lines.append(f"{requirement}{BELOW.get(name, '')}" if name in BELOW else pinned(requirement, installed(name)))
     return python, lines
 
 
-def _pinned(name: str, number: str) -> str:
+def pinned(name: str, number: str) -> str:
     return name if not number else f"{name}{number}" if number[0] in "<>=~!" else f"{name}=={number}"
 
 
-def _installed(package: str) -> str:
+def installed(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
@@ -50,5 +51,9 @@ IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest"
 
 def conda_file_of(environment: Environment) -> dict[str, Any]:
     """A conda file with these packages, as SDK v2 takes it."""
-    python, packages = packages_of(environment)
-    return {"channels": ["conda-forge"], "dependencies": [f"python={python}", "pip", {"pip": packages}]}
+    return conda_of(*packages_of(environment))
+
+
+def conda_of(python: str, requirements: Sequence[str]) -> dict[str, Any]:
+    """A conda file with this Python, and what pip installs."""
+    return {"channels": ["conda-forge"], "dependencies": [f"python={python}", "pip", {"pip": list(requirements)}]}

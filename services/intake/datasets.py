@@ -31,6 +31,19 @@ from services.storage.manifest import SOURCES, manifest_line, read_manifest
 
 
 @dataclass(frozen=True)
+class DatasetOptions:
+    """How files become a dataset: see `services.workspace.Workspace.register_dataset`."""
+
+    type: str = FileDataset.type
+    glob: str = "**"
+    partition_format: str = ""
+    description: str = ""
+    copy: bool = False
+    keep_archive: bool = False
+    reading: TableReading | None = None
+
+
+@dataclass(frozen=True)
 class DatasetInspection:
     """What was found. `lists` are the files to keep in the dataset's folder, the manifest first, the list of files last. `table` is None
     for a file dataset."""

@@ -54,8 +54,8 @@ from services.file_names import check_name
 from services.formats import counted
 from services.handover.rerun import request_here
 from services.home_storage import HomeStorage
-from services.intake import datasets, model_files, proposals
-from services.intake.datasets import DatasetInspection
+from services.intake import datasets, model_files
+from services.intake.datasets import DatasetInspection, DatasetOptions
 from services.intake.entry_scripts import JOBLIB_SCRIPT, EntryScripts
 from services.intake.mlflow_files import prepare_model
 from services.intake.requirement_lists import RequirementList
@@ -67,18 +67,15 @@ from services.local.new_items import GrownDataset, Look
 from services.local.resources import LocalResources
 from services.local.run_folder import RunPlan
 from services.local.schedules import LocalSchedules
-from services.predictions.annotations import AnnotationStore
 from services.run_details import NewItems, Replay, ReplayProgress, Trial
 from services.scoring.model_card import READER, read_card, with_advice
-from services.scoring.presets import Presets
 from services.scoring.script_fit import first_row_warning
 from services.settings import ParallelRunSettings
 from services.storage import file_tree
-from services.storage.dismissals import Dismissals
-from services.storage.file_tree import make_folders, path_given
+from services.storage.file_tree import path_given
 from services.storage.manifest import changes_since_registration, read_manifest
 from services.storage.mini_batch_plan import MiniBatchPlan
-from services.storage.store import Store
+from services.stored_workspace import StoredWorkspace
 from services.workspace import Capability
 
 _MOST_WORKERS = 64 * (os.cpu_count() or 1)
@@ -99,7 +96,7 @@ def _of_sources(dataset: Dataset) -> str:
     return dataset.source_partition_format if isinstance(dataset, TabularDataset) and dataset.source_root else dataset.partition_format
 
 
-class LocalWorkspace:
+class LocalWorkspace(StoredWorkspace):
     """The embedded default. Cheap to open; safe to open many times at once."""
 
     name = "local"
@@ -109,11 +106,8 @@ class LocalWorkspace:
 
     def __init__(self, home: Path) -> None:
         """Open the workspace in `home`, making it where there is none. Raises WorkspaceUnavailable."""
-        self.home = self.machine_home = home.expanduser().absolute()
-        make_folders(self.home, "models", "datasets", "scripts", "runs", "incoming")
-        self._store, self.annotations = Store(self.home), AnnotationStore(self.home)
-        self.presets = Presets(self._store)
-        self.dismissals = Dismissals(self._store)
+        home = home.expanduser().absolute()
+        super().__init__(home, home, "models")
         self.builds = LocalBuilds(self.home, self._store)
         self.scripts = EntryScripts(self.home / "scripts", self._store.approved)
         self.runs = runs.LocalRuns(self.home, self._store)
@@ -206,36 +200,19 @@ class LocalWorkspace:
     def dataset(self, reference: str) -> Dataset:
         return self._store.get(Dataset, *parse_reference(reference, "dataset"))
 
-    def register_dataset(
-        self,
-        name: str,
-        path: str | Path,
-        *,
-        type: str = "file",  # noqa: A002
-        glob: str = "**",
-        partition_format: str = "",
-        description: str = "",
-        copy: bool = False,
-        keep_archive: bool = False,
-        reading: TableReading | None = None,
-    ) -> Dataset:
-        check_name("name", name)
-        root = path_given(path)
-        if type == proposals.AUTO:
-            type = self.propose_dataset(path, glob=glob, keep_archive=keep_archive, reading=reading).type  # noqa: A001
-        with staging_folder(self.home) as staging:
-            files = staging / "files"
-            archive = None if keep_archive else datasets.unpack_archive(root, staging)
-            copy = copy or archive is not None or root.is_relative_to(self.home / "incoming")
-            if archive:
-                root = files
-            elif copy:
-                if not root.is_dir():
-                    files.mkdir()
-                move_or_copy(self.home, root, files if root.is_dir() else files / root.name)
-                root = files
-            found = datasets.inspect_dataset(root, glob, type, partition_format, staging, reading).unpacked_from(archive)
-            return self._add_dataset(name, found, root, description, copied=copy)
+    def _register_dataset(self, name: str, path: str | Path, options: DatasetOptions, staging: Path) -> Dataset:
+        root, files = path_given(path), staging / "files"
+        archive = None if options.keep_archive else datasets.unpack_archive(root, staging)
+        copy = options.copy or archive is not None or root.is_relative_to(self.home / "incoming")
+        if archive:
+            root = files
+        elif copy:
+            if not root.is_dir():
+                files.mkdir()
+            move_or_copy(self.home, root, files if root.is_dir() else files / root.name)
+            root = files
+        found = datasets.inspect_dataset(root, options.glob, options.type, options.partition_format, staging, options.reading)
+        return self._add_dataset(name, found.unpacked_from(archive), root, options.description, copied=copy)
 
     def _add_dataset(self, name: str, found: DatasetInspection, root: Path, description: str, *, copied: bool) -> Dataset:
         """Keep what was inspected at `root`, a file or folder, as the next version of `name`. `copied`: `root` is moved into the home."""
@@ -261,17 +238,6 @@ class LocalWorkspace:
             return replace(made, source_root=source_root, one_file=one_file)
 
         return self._store.add(Dataset, name, move_into_place)
-
-    def propose_dataset(
-        self,
-        path: str | Path,
-        *,
-        type: str = proposals.AUTO,  # noqa: A002
-        glob: str = "**",
-        keep_archive: bool = False,
-        reading: TableReading | None = None,
-    ) -> DatasetProposal:
-        return proposals.propose(self.home, path, glob, type, reading or TableReading(), keep_archive=keep_archive)
 
     def propose_reread(self, reference: str, type: str, reading: TableReading | None = None) -> DatasetProposal:  # noqa: A002
         dataset = self.dataset(reference)

@@ -9,7 +9,6 @@ import pytest
 
 from services.azure.catalog.downloads import blobs_by_path
 from services.azure.catalog.uploads import upload_files
-from services.azure.sdk_v1.datasets import as_azure_reads
 from services.domain import TableReading, TabularDataset
 from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
 from services.intake.tabular import Table
@@ -177,10 +176,10 @@ def test_a_table_is_registered_with_the_columns_that_a_script_gets(cloud, ws, tm
 
 @pytest.mark.usefixtures("ws")  # imports the SDK
 @pytest.mark.parametrize("content", ["a,b\n1,x\n  \n2,y\n", 'a,b\n1,"x\ny"\n\n2,y\n', "a,b\r1,x\r2,y\r"])
-def test_a_table_that_azure_reads_differently_is_refused(tmp_path, content):
+def test_a_table_that_azure_reads_differently_is_refused(cloud, tmp_path, content):
     (tmp_path / "t.csv").write_bytes(content.encode())
     with pytest.raises(IntakeError, match="would read other rows"):
-        as_azure_reads([tmp_path / "t.csv"], Table("csv", (("a", "int64"), ("b", "str")), 2))
+        cloud._sdk.datasets.as_read([tmp_path / "t.csv"], Table("csv", (("a", "int64"), ("b", "str")), 2))
 
 
 def test_a_table_is_registered_in_place_without_reading_its_rows(cloud, tmp_path):

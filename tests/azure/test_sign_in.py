@@ -22,6 +22,7 @@ from services.azure.sdk_v1.session import Session
 from services.azure.sdks import sdk_of
 from services.connection import Connection, SignIn, from_environment
 from services.errors import WorkspaceUnavailable
+from services.intake.datasets import DatasetOptions
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
 ARM = "https://management.core.windows.net"
@@ -39,16 +40,9 @@ def works(csv_folder, tmp_path) -> Callable[[Sdk], bool]:
         staging = tmp_path / f"staging-{len(list(tmp_path.iterdir()))}"
         staging.mkdir()
         files = csv_folder(2, f"of-{staging.name}")
-        about = {
-            "type_": "file",
-            "glob": "**",
-            "partition_format": "",
-            "description": "",
-            "keep_archive": False,
-            "staging": staging,
-            "progress": lambda done, of: None,
-        }
-        return sdk.models.all() == [] and Datasets(sdk, tmp_path / "d").register("d", files, **about).file_count == 2
+        if sdk.models.all():
+            return False
+        return Datasets(sdk, tmp_path / "d").register("d", files, DatasetOptions(), staging, lambda done, of: None).file_count == 2
 
     return holds
 

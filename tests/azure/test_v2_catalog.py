@@ -22,9 +22,10 @@ from services import PROJECT_ROOT
 from services.azure.auth.token_relay import TokenReceiver
 from services.azure.catalog import downloads, uploads
 from services.azure.catalog.datasets import Datasets as SharedDatasets
+from services.azure.catalog.environments import conda_file
 from services.azure.catalog.mltables import mltable
 from services.azure.catalog.model_properties import properties_of
-from services.azure.sdk import Image, Sdk
+from services.azure.sdk import Image, NewDataset, Sdk
 from services.azure.sdk_v2.computes import Computes
 from services.azure.sdk_v2.datasets import Datasets
 from services.azure.sdk_v2.environments import Environments
@@ -36,6 +37,9 @@ from services.azure.workspace import AzureWorkspace
 from services.connection import SignIn, from_environment
 from services.domain import FileDataset, TabularDataset, utc_now
 from services.errors import NotFound, SettingsError, StudioError, WorkspaceUnavailable
+from services.handover.azure_packages import conda_of
+from services.intake.datasets import DatasetOptions
+from services.intake.requirement_lists import from_packages
 from services.intake.tabular import CSV, PARQUET, Table
 from services.remote import SERVERLESS
 
@@ -262,10 +266,10 @@ def test_a_name_that_would_lead_elsewhere_is_refused_before_anything_is_asked(az
         lambda: models.delete(f"{name}:1"),
         lambda: register(models, tmp_path / "m.bin", name),
         lambda: datasets.unregister(f"{name}:1"),
-        lambda: datasets.register(name, "https://x/y", None, multi_line=False, partition_format=None, description="", own={}),
+        lambda: datasets.register(NewDataset(name, "https://x/y")),
         lambda: datasets.describe(f"{name}:1", note="x"),
         lambda: Computes(session).cluster(name),
-        lambda: Environments(session).create(name, "3.11", []),
+        lambda: Environments(session).register(name, conda_of("3.11", [])),
         lambda: models.training_run_files("exp", name),
     ):
         with pytest.raises(SettingsError):
@@ -445,8 +449,7 @@ def place(session, azure) -> str:
 
 def put(datasets: Datasets, where: str, name: str = "rows", table: Table | None = None, **about: Any) -> Any:
     """Register what is at a place; the version as it is listed then."""
-    about = {"multi_line": False, "partition_format": None, "description": "", "own": {}} | about
-    made = datasets.register(name, where, table, **about)
+    made = datasets.register(NewDataset(name, where, table, **about))
     listed = list(datasets.all(()))
     assert made in listed
     return next(one for one in listed if one.reference == made.reference)
@@ -694,8 +697,7 @@ def add(shared, tmp_path) -> Any:
     def register_files(path: Path | str, type_: str = "file", **about: Any) -> Any:
         staging = tmp_path / f"staging-{len(list(tmp_path.iterdir()))}"
         staging.mkdir()
-        about = {"glob": "**", "partition_format": "", "description": "", "keep_archive": False, "progress": silent} | about
-        return shared.register("d", path, type_=type_, staging=staging, **about)
+        return shared.register("d", path, DatasetOptions(type_, **about), staging, silent)
 
     return register_files
 
@@ -801,28 +803,36 @@ def test_each_kind_of_dataset_is_an_input_of_its_own(session, datasets, place):
 
 
 def test_the_latest_version_of_each_environment_is_listed(environments):
-    environments.create("mine", "3.11", ["numpy==2.3.2"])
-    environments.create("mine", "3.12", ["numpy==2.3.2"])
+    environments.register("mine", conda_of("3.11", ["numpy==2.3.2"]))
+    environments.register("mine", conda_of("3.12", ["numpy==2.3.2"]))
     assert {one.reference for one in environments.all()} == {"AzureML-sklearn-1.5:1", "mine:2"}
 
 
 def test_an_environment_is_made_of_requirements_and_the_same_one_once(environments):
-    made = environments.create("mine", "3.11", ["numpy==2.3.2", "scikit-learn"])
+    content = conda_of("3.11", ["numpy==2.3.2", "scikit-learn", *environments.needed])
+    made = environments.register("mine", content)
     assert (made.reference, made.python_version) == ("mine:1", "3.11")
     assert made.packages == {"pip": "", "numpy": "2.3.2", "scikit-learn": "", "mltable": "1.2.0"}
     assert made.interpreter.startswith("conda, on mcr.microsoft.com/azureml/")
-    assert environments.create("mine", "3.11", ["numpy==2.3.2", "scikit-learn"]).reference == "mine:1"
+    assert environments.register("mine", content).reference == "mine:1"
+
+
+def test_an_environment_made_from_a_list_holds_what_a_step_needs(azure, tmp_path):
+    cloud, wanted = AzureWorkspace(from_environment(tmp_path, sdk="v2"), tmp_path, blocking=True), from_packages(["scikit-learn==1.3.2"])
+    made = cloud.create_environment("mine", wanted, approved=wanted.sha256)
+    assert made.packages["scikit-learn"] == "1.3.2"
+    assert {"azureml-core", "azureml-dataset-runtime", "setuptools", "mltable"} <= made.packages.keys()
 
 
 def test_an_environment_is_registered_from_a_conda_file(environments, tmp_path):
     (tmp_path / "conda.yml").write_text("dependencies:\n- python=3.10\n- scikit-learn=1.5\n")
-    made = environments.register("theirs", tmp_path / "conda.yml")
+    made = environments.register("theirs", conda_file(tmp_path / "conda.yml"))
     assert (made.reference, made.python_version, made.packages["scikit-learn"]) == ("theirs:1", "3.10", "1.5")
 
 
 def test_a_curated_name_is_refused_on_the_name(environments):
     with pytest.raises(SettingsError, match="reserved for curated") as refused:
-        environments.create("AzureML-mine", "3.11", [])
+        environments.register("AzureML-mine", conda_of("3.11", []))
     assert refused.value.field == "name"
 
 

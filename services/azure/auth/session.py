@@ -22,7 +22,6 @@ from services.connection import Connection
 from services.errors import WorkspaceUnavailable
 
 C = TypeVar("C")
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +47,7 @@ class Session(ABC, Generic[C]):
         where Azure stays busy it gives up within a minute."""
         self.connection = connection
         self._of_a_command = of_a_command
-        self._policy = retry.COMMAND if of_a_command else retry.DASHBOARD
+        self.retries = retry.COMMAND if of_a_command else retry.DASHBOARD  # for a call that the SDK doesn't retry by itself
         self._notify = notify
         self._lock = threading.Lock()
         self._client: C | None = None
@@ -84,7 +83,7 @@ class Session(ABC, Generic[C]):
             return self._client
 
     def _throttle_notice(self) -> AbstractContextManager[None]:
-        return notify_when_throttled(self._notify, self._policy.max_seconds)
+        return notify_when_throttled(self._notify, self.retries.max_seconds)
 
     @contextmanager
     def sdk_calls(self, what: str, field: str = "") -> Iterator[C]:
@@ -101,16 +100,6 @@ class Session(ABC, Generic[C]):
     def changing(self, what: str, of: str) -> AbstractContextManager[C]:
         """As `sdk_calls`, for calls that change `what` people say of a model, dataset or run: its `name`, `note` or `tags`."""
         return self.sdk_calls(f"The {what} of {of} {'were' if what == 'tags' else 'was'} not changed", what)
-
-    def with_retries(self, what: str, function: Callable[[C], T]) -> T:
-        """What `function` returns of the open client, retried where Azure is busy or out of reach. For those clients of an SDK that don't
-        retry by themselves, as most do. Raises as `sdk_calls`."""
-
-        def attempt() -> T:
-            with self.sdk_calls(what) as client:
-                return function(client)
-
-        return retry.call(self._policy, attempt)
 
     def runner_connection(self) -> Connection:
         """The connection for a runner, which can't ask a person: with access tokens where only a person could get them. Raises

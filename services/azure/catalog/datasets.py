@@ -19,13 +19,13 @@ from filelock import FileLock
 
 from services.azure.catalog import downloads
 from services.azure.catalog.uploads import content_of, upload_files
-from services.azure.sdk import DatasetVersion, Progress, ReadsOtherwise, Sdk
-from services.domain import Dataset, DatasetProblem, FileDataset, ItemKind, Metadata, TableReading, TabularDataset, utc_now
+from services.azure.sdk import DatasetVersion, NewDataset, Progress, ReadsOtherwise, Sdk
+from services.domain import Dataset, DatasetProblem, FileDataset, Metadata, TabularDataset, utc_now
 from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
 from services.file_names import short
 from services.formats import counted
 from services.intake import datasets
-from services.intake.datasets import DatasetInspection
+from services.intake.datasets import DatasetInspection, DatasetOptions
 from services.intake.partition_format import PartitionFormat
 from services.intake.tabular import CSV, FILES, MANIFEST, PARQUET, Table
 from services.settings import ParallelRunSettings
@@ -33,11 +33,19 @@ from services.storage.atomic import write_atomically
 from services.storage.file_tree import path_given
 from services.storage.manifest import manifest_line, read_manifest
 from services.storage.mini_batch_plan import MiniBatchPlan
+from services.storage.serialization import from_builtins, to_builtins
 
 TAG = "batch_scoring_studio"
 """The tag that carries what only the uploader knew, as JSON."""
 _MAX_TAG = 4_000
 """Characters of the columns in it; more of them are known on the machine that registered the dataset only."""
+_FIELDS = {
+    "root": "root", "glob": "glob", "files": "file_count", "bytes": "size", "sha256": "manifest_sha256", "left_out": "left_out",
+    "partition_format": "partition_format", "notes": "notes", "format": "format", "rows": "row_count", "columns": "columns",
+    "types": "column_types", "source_format": "source_format", "dialect": "dialect", "item_kind": "item_kind",
+    "problem_count": "problem_count",
+}  # fmt: skip
+"""What the tag calls the fields of a dataset."""
 DATASTORE_PATH = re.compile(r"azureml://(?:.*/)?datastores/([^/]+)/paths/(.+)")
 """Its groups are the datastore's name, and the path there."""
 
@@ -64,79 +72,45 @@ class Datasets:
 
     def _dataset(self, registered: DatasetVersion) -> Dataset:
         """The service's dataset as ours. Of one registered elsewhere nothing is counted yet: None."""
-        try:
-            tag = json.loads(registered.tags.get(TAG, "{}"))
-        except ValueError:
-            tag = {}
-        name, version = registered.name, registered.version
+        name, version, made_at = registered.name, registered.version, registered.created_at or utc_now()
         file_count, size, sha256 = self._counts(self._list_file(name, version, tabular=registered.tabular))
-        kind: Any = FileDataset
+        manifest = str(self._list_file(name, version))
+        common = (name, version, registered.root, "**", True, file_count, size, manifest, sha256, made_at)
+        known: Dataset = FileDataset(*common)
         if registered.tabular:
-            columns = tuple((str(name), str(dtype)) for name, dtype in tag.get("columns", ()))
-            table_format = tag.get("format") or registered.format
-            words = tuple(map(str, tag.get("types", ())))
-            about: dict[str, Any] = {"source_format": str(tag.get("source_format", "")), "dialect": dict(tag.get("dialect", {}))}
-            kind = partial(TabularDataset, format=table_format, columns=columns, row_count=tag.get("rows"), column_types=words, **about)
-        elif "item_kind" in tag:
-            problems = tuple(DatasetProblem(str(file), str(what)) for file, what in tag.get("problems", ()))
-            count = int(tag.get("problem_count", 0))
-            kind = partial(FileDataset, item_kind=ItemKind(tag["item_kind"]), problems=problems, problem_count=count)
-        dataset: Dataset = kind(
-            name=name,
-            version=version,
-            root=str(tag.get("root") or registered.root),
-            glob=str(tag.get("glob", "**")),
-            in_place=not tag.get("uploaded", False),
-            file_count=file_count if tag.get("files") is None else int(tag["files"]),
-            size=size if tag.get("bytes") is None else int(tag["bytes"]),
-            manifest=str(self._list_file(name, version)),
-            manifest_sha256=str(tag.get("sha256", "")) or sha256,
-            created_at=registered.created_at or utc_now(),
-            partition_format=str(tag.get("partition_format", "")),
-            left_out={str(what): int(count) for what, count in tag.get("left_out", {}).items()},
-            notes=tuple(map(str, tag.get("notes", ()))),
-        )
-        return dataset
+            known = TabularDataset(*common, format=registered.format, row_count=None)
+        try:
+            return from_builtins(to_builtins(known) | _fields_of(registered.tags.get(TAG, "{}")), Dataset)
+        except (ValueError, TypeError, AttributeError, KeyError):  # whatever somebody else wrote there
+            return known
 
     # ---- registering ------------------------------------------------------------------------------------------------------------------
 
-    def register(
-        self,
-        name: str,
-        path: str | Path,
-        *,
-        type_: str,
-        glob: str,
-        partition_format: str,
-        description: str,
-        keep_archive: bool,
-        staging: Path,
-        progress: Progress,
-        reading: TableReading | None = None,
-    ) -> Dataset:
+    def register(self, name: str, path: str | Path, options: DatasetOptions, staging: Path, progress: Progress) -> Dataset:
         """Upload the files of a folder of this machine, or of an archive, which is unpacked first, and register them; or register files in
         place, in a datastore as `azureml://datastores/NAME/paths/PATH` or at an https address: then no row is read, so how many there are
         is not known.
 
         Raises SettingsError, IntakeError, WorkspaceUnavailable.
         """
-        datasets.check_type(type_)
-        if re.match(r"(azureml|https?)://", str(path)):
-            inspection = self._inspect_in_place(str(path), type_, partition_format, staging)
-            return self._register(name, inspection, str(path), description, multi_line=False, uploaded=False)
+        datasets.check_type(options.type)
+        if is_elsewhere(path):
+            inspection = self._inspect_in_place(str(path), options, staging)
+            return self._register(name, inspection, str(path), options.description, multi_line=False, uploaded=False)
         root = path_given(path)
-        archive = None if keep_archive else datasets.unpack_archive(root, staging)
+        archive = None if options.keep_archive else datasets.unpack_archive(root, staging)
         root = staging / "files" if archive else root
-        inspection, multi_line = datasets.inspect_dataset(root, glob, type_, partition_format, staging, reading), False
+        inspect = partial(datasets.inspect_dataset, root, options.glob, options.type, options.partition_format, staging, options.reading)
+        inspection, multi_line = inspect(), False
         base = root if root.is_dir() else root.parent
         if inspection.table:
+            paths = [base / file.path for file in read_manifest(inspection.lists[-1])]
             with self._session.sdk_calls(f"Dataset {name} was not registered", "name"):
-                paths = [base / file.path for file in read_manifest(inspection.lists[-1])]
                 try:
                     table, multi_line = self._sdk.as_read(paths, inspection.table)
                     inspection = replace(inspection, table=table)
                 except ReadsOtherwise:
-                    inspection = datasets.inspect_dataset(root, glob, type_, partition_format, staging, reading, as_parquet=True)
+                    inspection = inspect(as_parquet=True)
         inspection = inspection.unpacked_from(archive)
         base = inspection.converted or base
         files = list(read_manifest(inspection.lists[-1]))
@@ -149,9 +123,9 @@ class Datasets:
             store = self._sdk.store()
             upload_files(store.blobs, target, {file.path: base / file.path for file in files}, progress)
         uri = f"azureml://datastores/{store.name}/paths/{target}"
-        return self._register(name, inspection, uri, description, multi_line=multi_line, uploaded=True)
+        return self._register(name, inspection, uri, options.description, multi_line=multi_line, uploaded=True)
 
-    def _inspect_in_place(self, uri: str, type_: str, partition_format: str, staging: Path) -> DatasetInspection:
+    def _inspect_in_place(self, uri: str, options: DatasetOptions, staging: Path) -> DatasetInspection:
         """What lies at `uri`, its list written into `staging`."""
         with self._session.sdk_calls("The dataset was not registered", "path"):
             files = self._sdk.files_at(uri)
@@ -159,34 +133,29 @@ class Datasets:
             hint = "Check the spelling. Give a folder in the datastore, or a pattern such as folder/**/*.csv."
             raise IntakeError(f"There is no file at {uri}.", hint)
         table = None
-        if type_ == TabularDataset.type:
+        if options.type == TabularDataset.type:
             parquet = files[0].path.lower().endswith((".parquet", ".pq"))
             table = Table(PARQUET if parquet else CSV, (), None)
         manifest = staging / (FILES if table else MANIFEST)
         manifest.write_bytes(b"".join(map(manifest_line, files)))
         _, size, sha256 = self._counts(manifest)
-        return DatasetInspection((manifest,), sha256, len(files), size or 0, "**", partition_format, table, {})
+        return DatasetInspection((manifest,), sha256, len(files), size or 0, "**", options.partition_format, table, {})
 
     def _register(
         self, name: str, inspection: DatasetInspection, uri: str, description: str, *, multi_line: bool, uploaded: bool
     ) -> Dataset:
         """Register what lies at `uri`, and keep its lists."""
+        found = inspection.dataset(name, 0, Path(), Path(), in_place=not uploaded, description=description)
+        place, keys = f"{uri}/**" if uploaded else uri, azure_partition_format(inspection.partition_format)
+        own = {TAG: _tag(replace(found, root=uri))}
         with self._session.sdk_calls(f"Dataset {name} was not registered", "name" if uploaded else "path"):
-            there = self._sdk.register(
-                name,
-                f"{uri}/**" if uploaded else uri,
-                inspection.table,
-                multi_line=multi_line,
-                partition_format=azure_partition_format(inspection.partition_format),
-                description=description,
-                own={TAG: json.dumps(_tag(inspection, uri, uploaded=uploaded))},
-            )
-        folder = self._list_file(name, there.version).parent
-        folder.mkdir(parents=True, exist_ok=True)
-        for manifest in inspection.lists:
-            shutil.move(manifest, folder / manifest.name)
-        made = inspection.dataset(name, there.version, Path(), folder, in_place=not uploaded, description=there.description)
-        return replace(made, root=uri, tags=tags_of_people(there.tags))
+            there = self._sdk.register(NewDataset(name, place, inspection.table, multi_line, keys, description, own))
+        manifest = self._list_file(name, there.version)
+        manifest.parent.mkdir(parents=True, exist_ok=True)
+        for lines in inspection.lists:
+            shutil.move(lines, manifest.parent / lines.name)
+        about: dict[str, Any] = {"description": there.description, "tags": tags_of_people(there.tags)}
+        return replace(found, version=there.version, root=uri, manifest=str(manifest), **about)
 
     def describe(self, reference: str, *, note: str | None = None, tags: Mapping[str, str] | None = None) -> Metadata:
         """As `sdk.Datasets.describe`; the tags are those that people gave."""
@@ -326,29 +295,35 @@ class Datasets:
         return len({str(value_of(file.path)) for file in read_manifest(self.file_list(dataset))})
 
 
+def is_elsewhere(path: str | Path) -> bool:
+    """Whether it is an address, and no path of this machine."""
+    return re.match(r"(azureml|https?)://", str(path)) is not None
+
+
 def tags_of_people(tags: Mapping[str, str] | None) -> dict[str, str]:
     """Without this program's own."""
     return {str(key): str(value) for key, value in (tags or {}).items() if key != TAG}
 
 
-def _tag(inspection: DatasetInspection, uri: str, *, uploaded: bool) -> dict[str, Any]:
+def _tag(dataset: Dataset) -> str:
     """What Azure ML doesn't store, and another machine would have to count."""
-    tag: dict[str, Any] = {"root": uri, "glob": inspection.glob, "files": inspection.file_count, "bytes": inspection.size}
-    tag |= {"sha256": inspection.manifest_sha256} | ({"uploaded": True} if uploaded else {})
-    tag |= {"partition_format": inspection.partition_format} if inspection.partition_format else {}
-    tag |= {"left_out": inspection.left_out} if inspection.left_out else {}
-    tag |= {"notes": inspection.notes} if inspection.notes else {}
-    if inspection.table:
-        tag |= {"format": inspection.table.format, "rows": inspection.table.row_count}
-        tag |= {"columns": inspection.table.columns} if len(json.dumps(inspection.table.columns)) <= _MAX_TAG else {}
-    if reading := inspection.reading:
-        tag |= {"source_format": reading.source_format, "dialect": reading.dialect}
-        tag |= {"types": reading.types} if "columns" in tag else {}
-    if kinds := inspection.kinds:
-        tag |= {"item_kind": kinds.kind}
-        if kinds.problem_count:
-            tag |= {"problem_count": kinds.problem_count, "problems": _in_a_tag(kinds.problems)}
-    return tag
+    values = to_builtins(dataset)
+    tag = {key: value for key, field in _FIELDS.items() if (value := values.get(field)) or value == 0}
+    if not dataset.in_place:
+        tag["uploaded"] = True
+    if len(json.dumps(tag.get("columns"))) > _MAX_TAG:
+        tag = {key: value for key, value in tag.items() if key not in ("columns", "types")}
+    if dataset.problem_count:
+        tag["problems"] = _in_a_tag(dataset.problems)
+    return json.dumps(tag)
+
+
+def _fields_of(tag: str) -> dict[str, Any]:
+    """The fields of a dataset that its tag tells. Raises whatever JSON of another shape gives."""
+    values = json.loads(tag)
+    problems = [{"file": file, "what": what} for file, what in values.get("problems", ())]
+    told = {field: values[key] for key, field in _FIELDS.items() if values.get(key) not in (None, "")}
+    return told | {"in_place": not values.get("uploaded", False), "problems": problems}
 
 
 def _in_a_tag(problems: Sequence[DatasetProblem]) -> list[tuple[str, str]]:

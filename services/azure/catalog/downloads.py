@@ -13,11 +13,11 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from services import formats
@@ -26,11 +26,14 @@ from services.domain import DatasetFile
 from services.errors import IntakeError, WorkspaceUnavailable
 from services.intake.datasets import glob_pattern
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 WILDCARD = re.compile(r"[*?]")
 """What tells a pattern from a path."""
 CHUNK_BYTES = 4 << 20
 """What the SDK's own blob client asks for at a time."""
-_PARALLEL_DOWNLOADS = 4
+_PARALLEL_CALLS = 4
 _HTTP_SECONDS = 60
 _FROM_START = "The next download starts from its beginning."
 
@@ -78,17 +81,25 @@ def fetch(container: Any, wanted: Mapping[Path, Any], progress: Progress) -> Non
 
     def fetch_one(path: Path) -> None:
         try:
-            if not stopped.is_set():
-                _fetch(container, wanted[path], incomplete[path], counter, stopped)
+            _fetch(container, wanted[path], incomplete[path], counter, stopped)
         except BaseException:  # Ctrl-C too ends the others; it is raised again
             stopped.set()
             raise
 
-    with ThreadPoolExecutor(_PARALLEL_DOWNLOADS, thread_name_prefix="download") as pool:
-        for future in [pool.submit(copy_context().run, fetch_one, path) for path in wanted]:
-            future.result()
+    in_parallel(fetch_one, wanted)
     for path, complete in incomplete.items():  # only now: a file with its final name may be of any content
         os.replace(complete, path)
+
+
+def in_parallel(function: Callable[[T], R], things: Iterable[T]) -> list[R]:
+    """What it returns of each, some at a time, in the context of the caller. Raises what the first of them raises; those that did not
+    begin yet are left out then."""
+    with ThreadPoolExecutor(_PARALLEL_CALLS, thread_name_prefix="azure-call") as pool:
+        futures = [pool.submit(copy_context().run, function, thing) for thing in things]
+        try:
+            return [future.result() for future in futures]
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 class ProgressCounter:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 from services.domain import Environment, ModelCard, utc_now
 from services.errors import IntakeError, NotFound, SettingsError
 from services.file_names import short
+from services.handover.azure_packages import BELOW, installed, pinned
 from services.intake.requirement_lists import RequirementList, requirements_for, unmet
 from services.intake.yaml_files import read_yaml
 
@@ -24,32 +25,13 @@ PYTHON = "3.11"
 _PYTHONS = ("3.8", "3.9", "3.10", "3.11", "3.12")
 """Those that azureml-core 1.61 installs on."""
 _PINNED = ("scikit-learn", "numpy", "joblib", "pandas", "azureml-core", "azureml-dataset-runtime")
-_BELOW = {"setuptools": "82"}
-"""azureml-core imports pkg_resources, which later ones lack: the step would end with SystemExit 42."""
 _EXTRAS = {"azureml-dataset-runtime": "[fuse]"}
 
 
 def default_packages() -> dict[str, str]:
     """Of a run that names no environment, by name: this program's own versions, so that a model dumped here loads there; "" for any, `<82`
     for one below that."""
-    packages = {}
-    for name in _PINNED:
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            packages[name] = ""
-    return packages | {name: f"<{number}" for name, number in _BELOW.items()}
-
-
-def default_name() -> str:
-    """By its content, so that two versions of this program don't overwrite each other's."""
-    content = json.dumps([PYTHON, default_packages()], sort_keys=True)
-    return f"batch-scoring-studio-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
-
-
-def default() -> Environment:
-    """The environment of a run that names none. Azure ML builds it when the first run needs it."""
-    return Environment(default_name(), 0, "made for the run", PYTHON, default_packages(), utc_now())
+    return {name: installed(name) for name in _PINNED} | BELOW
 
 
 class Made(NamedTuple):
@@ -60,16 +42,24 @@ class Made(NamedTuple):
     requirements: list[str]
 
 
-def to_make(requirements: Sequence[str] = (), python: str = PYTHON) -> Made:
-    """That of a run that names none: the default one; with these requirements of a model, one of its own."""
-    if not requirements:
-        return Made(default_name(), PYTHON, [_line(name, number) for name, number in default_packages().items()])
-    return Made(_name_for(requirements, python), python, with_what_a_step_needs(requirements))
+def to_make(requirements: Sequence[str] = (), python: str = PYTHON, besides: Sequence[str] = ()) -> Made:
+    """That of a run that names none: the default one; with these requirements of a model, one of its own. Azure ML builds it when the first
+    run needs it. `besides` as in `with_what_a_step_needs`."""
+    if requirements:
+        lines = with_what_a_step_needs(requirements, besides)
+        return Made(_name_for([python, lines]), python, lines)
+    return Made(_name_for([PYTHON, default_packages()]), PYTHON, [*(_default_lines() | _by_name(besides)).values()])
 
 
-def _name_for(requirements: Sequence[str], python: str) -> str:
-    content = json.dumps([python, with_what_a_step_needs(requirements)])
-    return f"batch-scoring-studio-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+def _name_for(content: Any) -> str:
+    """By its content, so that two versions of this program don't overwrite each other's."""
+    return f"batch-scoring-studio-{hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]}"
+
+
+def made_for_run(requirements: Sequence[str] = (), python: str = PYTHON) -> Environment:
+    """The same as a noun."""
+    made = to_make(requirements, python)
+    return Environment(made.name, 0, "made for the run", made.python, packages_of(made.requirements), utc_now())
 
 
 def for_model(card: ModelCard) -> tuple[tuple[str, ...], str]:
@@ -81,23 +71,15 @@ def for_model(card: ModelCard) -> tuple[tuple[str, ...], str]:
     return needed.lines, needed.python_version if needed.python_version in _PYTHONS else PYTHON
 
 
-def made_for_run(requirements: Sequence[str], python: str) -> Environment:
-    """The environment that such a run gets, as a noun."""
-    if not requirements:
-        return default()
-    return Environment(
-        _name_for(requirements, python), 0, "made for the run", python, packages_of(with_what_a_step_needs(requirements)), utc_now()
-    )
-
-
-def check_conda_file(path: Path) -> None:
-    """Raises IntakeError for a file that is not one, NotFound for a missing one."""
+def conda_file(path: Path) -> Mapping[str, Any]:
+    """The content of a conda file. Raises IntakeError for a file that is not one, NotFound for a missing one."""
     hint = "Give a conda file: a YAML file with dependencies, such as python=3.11 and a pip list."
     if not path.is_file():
         raise NotFound(f"There is no conda file {path}.", hint)
     content = read_yaml(path, f"The conda file {short(path.name)}", hint)
     if not isinstance(content, dict) or not isinstance(content.get("dependencies"), list):
         raise IntakeError(f"{path.name} lists no dependencies.", hint)
+    return content
 
 
 def python_for(requirements: RequirementList, python: str | None) -> str:
@@ -109,20 +91,25 @@ def python_for(requirements: RequirementList, python: str | None) -> str:
     return match[1] if match else PYTHON
 
 
-def with_what_a_step_needs(lines: Iterable[str]) -> list[str]:
+def with_what_a_step_needs(lines: Iterable[str], besides: Sequence[str] = ()) -> list[str]:
     """These requirements first. Of the default ones those that belong to the SDK as they are; numpy, pandas and joblib in any version
-    that goes with the rest, unless scikit-learn is wanted as it is here: then it is the default one's."""
-    wanted: dict[str, str] = {canonicalize_name(Requirement(line).name): line for line in lines}
-    default = {name: _line(name, number) for name, number in default_packages().items()}
+    that goes with the rest, unless scikit-learn is wanted as it is here: then it is the default one's. Last what an SDK needs `besides`."""
+    wanted, default = _by_name(lines), _default_lines()
     needed = {name: line for name, line in default.items() if name in ("azureml-core", "azureml-dataset-runtime", "setuptools")}
     needed |= {name: name for name in ("numpy", "pandas")}
     if wanted.get("scikit-learn") == default["scikit-learn"]:
         needed |= default
+    needed |= _by_name(besides)
     return [*wanted.values(), *(line for name, line in needed.items() if name not in wanted)]
 
 
-def _line(name: str, number: str) -> str:
-    return f"{name}{_EXTRAS.get(name, '')}{number if number[:1] == '<' else f'=={number}' if number else ''}"
+def _by_name(lines: Iterable[str]) -> dict[str, str]:
+    return {canonicalize_name(Requirement(line).name): line for line in lines}
+
+
+def _default_lines() -> dict[str, str]:
+    """The default packages as pip gets them."""
+    return {name: pinned(f"{name}{_EXTRAS.get(name, '')}", number) for name, number in default_packages().items()}
 
 
 def packages_of(lines: Iterable[Any]) -> dict[str, str]:
@@ -134,3 +121,10 @@ def packages_of(lines: Iterable[Any]) -> dict[str, str]:
         elif match := re.fullmatch(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*(?:={1,2}|~=|>=)?\s*([^\s;,]*).*", str(line)):
             packages[match[1]] = match[2]
     return packages
+
+
+def noun(name: str, version: int, conda: Mapping[str, Any] | None, image: str, created_at: datetime | None = None) -> Environment:
+    """An SDK's environment as ours, by the content of its conda file and what it is built on."""
+    packages = packages_of((conda or {}).get("dependencies") or [])
+    built_on = f"conda, on {image}" if packages and image else image or "conda"
+    return Environment(name, version, built_on, packages.pop("python", ""), packages, created_at or utc_now())

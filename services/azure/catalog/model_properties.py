@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from services.domain import Model, utc_now
 from services.intake import model_files
 from services.storage import file_tree
 
@@ -22,21 +23,27 @@ def properties_of(path: Path) -> dict[str, str]:
     return properties | {_IMPORTS: json.dumps([content.imports[:_MAX_IMPORTS], all_imports])}
 
 
-def fields_of(properties: Mapping[str, Any] | None, elsewhere: str) -> dict[str, Any]:
-    """What a `domain.Model` has by them. It needs no approval: it is not loaded on this machine. `elsewhere` is its kind where another
-    program registered it."""
-    known = properties or {}
+def noun(model: Any, version: int, path: str, created_at: datetime | None, elsewhere: str) -> Model:
+    """An SDK's model as ours. It needs no approval: it is not loaded on this machine. `elsewhere` is its kind where another program
+    registered it."""
+    known = model.properties or {}
     try:
         imports, all_imports = json.loads(known.get(_IMPORTS) or "[[], false]")
     except ValueError:
         imports, all_imports = [], False
     size = str(known.get(_SIZE, ""))
-    return {
-        "size": int(size) if size.isdecimal() else None,
-        "sha256": str(known.get(SHA256, "")),
-        "kind": str(known.get(_KIND, elsewhere)),
-        "needs_approval": False,
-        "imports": tuple(map(str, imports)),
-        "scanned_whole": bool(all_imports),
-        "format": str(known.get(_FORMAT, "")),
-    }
+    return Model(
+        name=str(model.name),
+        version=version,
+        path=path,
+        size=int(size) if size.isdecimal() else None,
+        sha256=str(known.get(SHA256, "")),
+        kind=str(known.get(_KIND, elsewhere)),
+        created_at=created_at or utc_now(),
+        description=(model.description or "").strip(),
+        tags={str(key): str(value) for key, value in (model.tags or {}).items()},
+        needs_approval=False,
+        imports=tuple(map(str, imports)),
+        scanned_whole=bool(all_imports),
+        format=str(known.get(_FORMAT, "")),
+    )

@@ -61,15 +61,12 @@ def _family(size: str) -> str:
     return re.sub(r"[^a-z0-9]", "", match[1] + match[2]) if match else ""
 
 
-def environment_fact(environments: Environments, reference: str | None, made_for_run: str) -> str:
-    """Whether the image of an environment is there, in a sentence; `made_for_run` names that of a run without one."""
-    name, version = parse_reference(reference, "environment") if reference else (made_for_run, None)
-    match environments.image(name, version):
-        case Image.BUILT:
-            return f"The environment {name} is built: its image is in the registry."
-        case Image.NOT_BUILT:
-            return f"The environment {name} has to be built: {_BUILD}."
-        case Image.NO_ENVIRONMENT:
-            return f"The environment {name} was never built: {_BUILD}."
-        case _:
-            return f"Whether the environment {name} is built is not known here. Where it is not, {_BUILD}."
+def environment_fact(environments: Environments, reference: str) -> str:
+    """Whether the image of an environment is there, in a sentence."""
+    name, version = parse_reference(reference, "environment")
+    return {
+        Image.BUILT: f"The environment {name} is built: its image is in the registry.",
+        Image.NOT_BUILT: f"The environment {name} has to be built: {_BUILD}.",
+        Image.NO_ENVIRONMENT: f"The environment {name} was never built: {_BUILD}.",
+        Image.UNKNOWN: f"Whether the environment {name} is built is not known here. Where it is not, {_BUILD}.",
+    }[environments.image(name, version)]

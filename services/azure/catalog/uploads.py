@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO
 
 from services.azure.auth import retry
-from services.azure.catalog.downloads import CHUNK_BYTES, ProgressCounter, blobs_by_path
+from services.azure.catalog.downloads import CHUNK_BYTES, ProgressCounter, blobs_by_path, in_parallel
 from services.azure.sdk import Progress
 from services.domain import DatasetFile
 from services.errors import WorkspaceUnavailable
@@ -22,9 +20,6 @@ from services.storage import file_tree
 
 _MAX_BLOCKS = 50_000
 """That a blob may have."""
-_PARALLEL_CALLS = 4
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 def put_blob(blob: Any, content: BinaryIO, size: int, arrived: Callable[[int], None]) -> None:
@@ -48,17 +43,6 @@ def put_blob(blob: Any, content: BinaryIO, size: int, arrived: Callable[[int], N
         blocks.append(name)
         arrived(count)
     blob.commit_block_list(blocks)
-
-
-def in_parallel(function: Callable[[T], R], things: Iterable[T]) -> list[R]:
-    """What it returns of each, some at a time, in the context of the caller. Raises what the first of them raises; those that did not
-    begin yet are left out then."""
-    with ThreadPoolExecutor(_PARALLEL_CALLS, thread_name_prefix="azure-call") as pool:
-        futures = [pool.submit(copy_context().run, function, thing) for thing in things]
-        try:
-            return [future.result() for future in futures]
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def put_file(blob: Any, path: Path, arrived: Callable[[int], None]) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from services.azure.auth.sdk_errors import is_not_found
 from services.azure.catalog.datasets import DATASTORE_PATH, tags_of_people
-from services.azure.sdk import DatasetVersion, ReadsOtherwise, Store
+from services.azure.sdk import DatasetVersion, NewDataset, ReadsOtherwise, Store
 from services.azure.sdk_v1.session import Session
 from services.domain import Dataset, DatasetFile, Metadata, TabularDataset
 from services.errors import NotFound, SettingsError
@@ -98,31 +98,33 @@ class Datasets:
         return Store(str(datastore.name), container_of(datastore, self._session))
 
     def as_read(self, paths: Sequence[Path], table: Table) -> tuple[Table, bool]:
-        return as_azure_reads(paths, table)
+        if table.format == PARQUET:
+            return table, False
+        for multi_line in (False, True):
+            flow = _flow([str(path) for path in paths], multi_line)
+            names = [name for record in flow.take(1)._to_pyrecords() for name in record]
+            if len(names) != len(table.columns) or flow.keep_columns(names[0]).row_count != table.row_count:
+                continue
+            if multi_line and flow.filter(flow[names[0]].starts_with("\n")).row_count:  # an empty line, read as part of the next row
+                continue
+            types = (_DTYPE_AS_READ.get(dtype, dtype) for _, dtype in table.columns)
+            return replace(table, columns=tuple(zip(names, types, strict=True))), multi_line
+        text = "Azure ML would read other rows from these CSV files than they have."
+        raise ReadsOtherwise(text, "Remove empty lines and lone carriage returns from the files, or use Parquet.")
 
-    def register(
-        self,
-        name: str,
-        place: str,
-        table: Table | None,
-        *,
-        multi_line: bool,
-        partition_format: str | None,
-        description: str,
-        own: Mapping[str, str],
-    ) -> DatasetVersion:
+    def register(self, new: NewDataset) -> DatasetVersion:
         """A new version takes the place of description and tags, of which Azure ML has one for all versions: they go along."""
         from azureml.core import Dataset
 
-        source = self.source(place)
-        if table:
-            dataset = definition(source, table, multi_line=multi_line, partition_format=partition_format)
+        source = self.source(new.place)
+        if new.table:
+            dataset = definition(source, new.table, multi_line=new.multi_line, partition_format=new.partition_format)
         else:
-            dataset = Dataset.File.from_files(source, validate=False, partition_format=partition_format)
-        said, tags = self._said_of(name)
-        description = description or said
-        made = dataset.register(self._session.client, name, description or None, {**tags, **own}, create_new_version=True)
-        return DatasetVersion(name, int(made.version), table is not None, place, tags=tags, description=description)
+            dataset = Dataset.File.from_files(source, validate=False, partition_format=new.partition_format)
+        said, tags = self._said_of(new.name)
+        description = new.description or said
+        made = dataset.register(self._session.client, new.name, description or None, {**tags, **new.own}, create_new_version=True)
+        return DatasetVersion(new.name, int(made.version), new.table is not None, new.place, tags=tags, description=description)
 
     def _said_of(self, name: str) -> tuple[str, dict[str, str]]:
         """The description and the tags that people gave a dataset; none where there is no such one yet."""
@@ -211,26 +213,6 @@ def _root_of(dataflow: str) -> str:
 
 
 # ---- tabular ones ----------------------------------------------------------------------------------------------------
-
-
-def as_azure_reads(paths: Sequence[Path], table: Table) -> tuple[Table, bool]:
-    """The table with the columns that Azure ML makes of these files, and whether it has to look for line breaks within quotes.
-
-    Raises ReadsOtherwise where it makes other rows of them.
-    """
-    if table.format == PARQUET:
-        return table, False
-    for multi_line in (False, True):
-        flow = _flow([str(path) for path in paths], multi_line)
-        names = [name for record in flow.take(1)._to_pyrecords() for name in record]
-        if len(names) != len(table.columns) or flow.keep_columns(names[0]).row_count != table.row_count:
-            continue
-        if multi_line and flow.filter(flow[names[0]].starts_with("\n")).row_count:  # an empty line, read as part of the next row
-            continue
-        types = (_DTYPE_AS_READ.get(dtype, dtype) for _, dtype in table.columns)
-        return replace(table, columns=tuple(zip(names, types, strict=True))), multi_line
-    text = "Azure ML would read other rows from these CSV files than they have."
-    raise ReadsOtherwise(text, "Remove empty lines and lone carriage returns from the files, or use Parquet.")
 
 
 _DTYPE_AS_READ = {"uint64": "str"}

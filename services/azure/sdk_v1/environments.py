@@ -2,43 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from services.azure.auth import retry
 from services.azure.auth.sdk_errors import is_not_found
-from services.azure.catalog.environments import packages_of, to_make
+from services.azure.catalog import environments
+from services.azure.catalog.mltables import yaml_of
 from services.azure.sdk import Image
 from services.azure.sdk_v1.session import Session
-from services.domain import Environment, parse_reference, utc_now
+from services.domain import Environment, parse_reference
 from services.errors import NotFound
+from services.handover.azure_packages import conda_of
 
 if TYPE_CHECKING:
     from azureml.core import Environment as SdkEnvironment
-    from azureml.core import Workspace
 
 
 class Environments:
+    needed: Sequence[str] = ()
+
     def __init__(self, session: Session) -> None:
         self._session = session
 
     def all(self) -> list[Environment]:
-        def list_latest(workspace: Workspace) -> list[Environment]:
-            from azureml.core import Environment as SdkEnvironment
+        def list_latest() -> list[Environment]:
+            with self._session.sdk_calls("The environments can't be listed") as workspace:
+                from azureml.core import Environment as SdkEnvironment
 
-            return [noun(environment) for environment in SdkEnvironment.list(workspace).values()]
+                return [noun(environment) for environment in SdkEnvironment.list(workspace).values()]
 
-        return self._session.with_retries("The environments can't be listed", list_latest)
+        return retry.call(self._session.retries, list_latest)
 
-    def register(self, name: str, conda_file: Path) -> Environment:
+    def register(self, name: str, conda: Mapping[str, Any]) -> Environment:
         with self._session.sdk_calls(f"Environment {name} was not registered", "name") as workspace:
-            from azureml.core import Environment as SdkEnvironment
-
-            return noun(SdkEnvironment.from_conda_specification(name, str(conda_file)).register(workspace))
-
-    def create(self, name: str, python: str, requirements: Sequence[str]) -> Environment:
-        with self._session.sdk_calls(f"Environment {name} was not registered", "name") as workspace:
-            return noun(made(name, python, requirements).register(workspace))
+            return noun(made(name, conda).register(workspace))
 
     def image(self, name: str, version: int | None) -> Image:
         with self._session.sdk_calls(f"Environment {name} can't be read", "environment") as workspace:
@@ -59,7 +59,8 @@ class Environments:
         """The environment to submit a run with: `name` or `name:version`; for None one made of these requirements of the run's model, and
         without them the default one. Raises NotFound."""
         if not reference:
-            return made(*to_make(requirements, python))
+            default = environments.to_make(requirements, python)
+            return made(default.name, conda_of(default.python, default.requirements))
         name, number = parse_reference(reference, "environment")
         with self._session.sdk_calls(f"Environment {reference} can't be read", "environment"):
             try:
@@ -70,30 +71,18 @@ class Environments:
                 raise
 
 
-def made(name: str, python: str, requirements: Sequence[str]) -> SdkEnvironment:
+def made(name: str, conda: Mapping[str, Any]) -> SdkEnvironment:
+    """One that is not registered yet, of the content of a conda file, which the SDK takes as a file only."""
     from azureml.core import Environment as SdkEnvironment
-    from azureml.core.conda_dependencies import CondaDependencies
 
-    environment = SdkEnvironment(name)
-    conda = CondaDependencies.create(python_version=python, pip_packages=list(requirements), pin_sdk_version=False)
-    conda.remove_pip_package("azureml-defaults")  # the SDK adds it; it wants an older Python's packages
-    environment.python.conda_dependencies = conda
-    return environment
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "conda.yml")
+        path.write_bytes(yaml_of(conda))
+        return SdkEnvironment.from_conda_specification(name, str(path))
 
 
 def noun(environment: SdkEnvironment) -> Environment:
-    """The SDK's environment as ours. Its `interpreter` is what it is built on."""
-    conda = environment.python.conda_dependencies
-    lines: list[Any] = list((conda.as_dict() if hasattr(conda, "as_dict") else conda._conda_dependencies)["dependencies"]) if conda else []
-    packages = packages_of(lines)
-    python = packages.pop("python", "")
-    image = environment.docker.base_image or ("a Dockerfile" if environment.docker.base_dockerfile else "")
-    number = str(environment.version or "")
-    return Environment(
-        name=environment.name,
-        version=int(number) if number.isdecimal() else 0,
-        interpreter=f"conda, on {image}" if lines and image else image or "conda",
-        python_version=python,
-        packages=packages,
-        created_at=utc_now(),
-    )
+    """The SDK's environment as ours."""
+    conda, docker, number = environment.python.conda_dependencies, environment.docker, str(environment.version or "")
+    image = docker.base_image or ("a Dockerfile" if docker.base_dockerfile else "")
+    return environments.noun(environment.name, int(number) if number.isdecimal() else 0, conda and conda.as_dict(), image)

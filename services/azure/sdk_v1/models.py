@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services import log
 from services.azure.auth.sdk_errors import azure_errors, parse_time
-from services.azure.catalog.downloads import ProgressCounter
-from services.azure.catalog.model_properties import fields_of
-from services.azure.catalog.uploads import in_parallel, put_file
+from services.azure.catalog import model_properties
+from services.azure.catalog.downloads import ProgressCounter, in_parallel
+from services.azure.catalog.uploads import put_file
 from services.azure.sdk import Progress
 from services.azure.sdk_v1.session import Session
 from services.domain import Metadata, Model, parse_reference, utc_now
@@ -37,7 +38,6 @@ class Models:
         self._session = session
 
     def all(self) -> list[Model]:
-        """All versions of all models, newest first; the SDK asks page by page."""
         with self._session.sdk_calls("The models can't be listed") as workspace:
             from azureml.core import Model as SdkModel
 
@@ -65,7 +65,6 @@ class Models:
             return noun(registered)
 
     def fetch(self, reference: str, folder: Path) -> Path:
-        """Download one version's file or folder below `folder`, by `azureml.core.Model.download`; where it is then."""
         name, version = parse_reference(reference, "model")
         with self._session.sdk_calls(f"Model {reference} can't be fetched") as workspace:
             from azureml.core import Model as SdkModel
@@ -73,7 +72,6 @@ class Models:
             return Path(SdkModel(workspace, name=name, version=version).download(str(folder), exist_ok=True))
 
     def delete(self, reference: str) -> None:
-        """One version, by `azureml.core.Model.delete`."""
         with self._session.sdk_calls(f"Model {reference} was not deleted"):
             self._model(reference).delete()
 
@@ -97,28 +95,24 @@ class Models:
     # ---- from a training run -----------------------------------------------------------------------------------------------------
 
     def experiments(self) -> list[str]:
-        """The names of all experiments, by `azureml.core.Experiment.list`."""
         with self._session.sdk_calls("The experiments can't be listed") as workspace:
             from azureml.core import Experiment
 
             return [str(experiment.name) for experiment in Experiment.list(workspace)]
 
     def training_runs(self, experiment: str, limit: int = 50) -> list[TrainingRun]:
-        """The latest runs of an experiment that aren't pipeline runs, up to `limit`."""
-        runs: list[TrainingRun] = []
         with self._session.sdk_calls(f"The runs of experiment {experiment} can't be listed", "experiment") as workspace:
             from azureml.core import Experiment
 
-            for run in Experiment(workspace, experiment, _create_in_cloud=False).get_runs():
-                if run.type != "azureml.PipelineRun":
-                    started = parse_time(getattr(run, "_run_dto", {}).get("start_time_utc"))
-                    runs.append(TrainingRun(run.id, experiment, run.display_name or "", run.status, started))
-                if len(runs) == limit:
-                    break
-        return runs
+            runs = (
+                run for run in Experiment(workspace, experiment, _create_in_cloud=False).get_runs() if run.type != "azureml.PipelineRun"
+            )
+            return [
+                TrainingRun(run.id, experiment, run.display_name or "", run.status, parse_time(run._run_dto.get("start_time_utc")))
+                for run in islice(runs, limit)
+            ]
 
     def training_run_files(self, experiment: str, run_id: str) -> list[str]:
-        """The files that a run uploaded, by `Run.get_file_names`: relative paths such as `outputs/model.pkl`."""
         with self._session.sdk_calls(f"The files of run {run_id} can't be listed", "run"):
             return sorted(self._run(experiment, run_id).get_file_names())
 
@@ -175,12 +169,4 @@ def noun(model: SdkModel) -> Model:
     """The SDK's model as ours."""
     framework = model.model_framework if model.model_framework not in (None, "Custom") else ""
     elsewhere = f"{framework} model" if framework else "registered from a run" if model.run_id else "registered elsewhere"
-    return Model(
-        name=model.name,
-        version=int(model.version),
-        path=model.url or f"{model.name}:{model.version}",
-        created_at=model.created_time or utc_now(),
-        description=(model.description or "").strip(),
-        tags={str(key): str(value) for key, value in (model.tags or {}).items()},
-        **fields_of(model.properties, elsewhere),
-    )
+    return model_properties.noun(model, int(model.version), model.url or f"{model.name}:{model.version}", model.created_time, elsewhere)

@@ -6,7 +6,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from services.azure.catalog.uploads import in_parallel
+from services.azure.catalog.downloads import in_parallel
 from services.azure.sdk import Cluster, Quotas
 from services.azure.sdk_v2.session import Session, checked, word
 from services.remote import SERVERLESS, ComputeTarget, Datastore

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from services import log
 from services.azure.catalog import downloads, mltables
 from services.azure.catalog.datasets import DATASTORE_PATH, TAG
-from services.azure.catalog.uploads import in_parallel
-from services.azure.sdk import DatasetVersion, ReadsOtherwise, Store
+from services.azure.catalog.downloads import in_parallel
+from services.azure.sdk import DatasetVersion, NewDataset, ReadsOtherwise, Store
 from services.azure.sdk_v2.session import Session, checked, created_at, described, has_number, number_of, parsed
 from services.azure.sdk_v2.storage import blobs_at, store
 from services.domain import Dataset, DatasetFile, Metadata
@@ -113,32 +113,20 @@ class Datasets:
             raise ReadsOtherwise(text, "Remove empty lines, and line breaks within quotes, or use Parquet.")
         return replace(table, columns=tuple((name, "str" if dtype == "uint64" else dtype) for name, dtype in table.columns)), False
 
-    def register(
-        self,
-        name: str,
-        place: str,
-        table: Table | None,
-        *,
-        multi_line: bool,
-        partition_format: str | None,
-        description: str,
-        own: Mapping[str, str],
-    ) -> DatasetVersion:
+    def register(self, new: NewDataset) -> DatasetVersion:
         """Its own tag is a property, which nobody sees among the tags."""
         from azure.ai.ml.constants import AssetTypes
         from azure.ai.ml.entities import Data
 
-        client, place = self._session.client, place.removesuffix("/**")
-        kind = self._kind(place)
-        if table or partition_format or kind == "pattern":
-            content = mltables.mltable([{kind: self.long_form(place)}], table, partition_format)
-            path = self.write_mltable(f"{checked(name, 'name')}/tables", content)
-            asset = Data(name=name, path=path, type=AssetTypes.MLTABLE)
-        else:
-            asset = Data(name=checked(name, "name"), path=place, type=AssetTypes.URI_FILE if kind == "file" else AssetTypes.URI_FOLDER)
+        client, name, path = self._session.client, checked(new.name, "name"), new.place.removesuffix("/**")
+        kind = self._kind(path)
+        type_ = AssetTypes.URI_FILE if kind == "file" else AssetTypes.URI_FOLDER
+        if new.table or new.partition_format or kind == "pattern":
+            content = mltables.mltable([{kind: self.long_form(path)}], new.table, new.partition_format)
+            path, type_ = self.write_mltable(f"{name}/tables", content), AssetTypes.MLTABLE
+        asset = Data(name=name, path=path, type=type_, description=new.description or None, properties=dict(new.own))
         for before in self._versions(name)[-1:]:
-            asset.description, asset.tags = before.description, before.tags
-        asset.description, asset.properties = description or asset.description or None, dict(own)
+            asset.description, asset.tags = new.description or before.description, before.tags
         return self._version(client.data.create_or_update(asset), ())
 
     def _kind(self, place: str) -> str:

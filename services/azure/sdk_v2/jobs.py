@@ -18,10 +18,11 @@ from services.azure.run_history import History, Output
 from services.azure.run_plan import MAX_NAME, OUTPUT, RUN_TAG, FailedFiles, RunPlan, description_of, source_of
 from services.azure.sdk_v2 import storage
 from services.azure.sdk_v2.datasets import Datasets
-from services.azure.sdk_v2.environments import IMAGE, conda_of
+from services.azure.sdk_v2.environments import NEEDED
 from services.azure.sdk_v2.session import Session, checked, parsed
 from services.domain import parse_reference
 from services.errors import SettingsError, StudioError
+from services.handover.azure_packages import IMAGE, conda_of
 from services.parallel_job import Input, component_inputs, job_document, published_job
 from services.remote import SERVERLESS
 
@@ -79,8 +80,8 @@ class Jobs:
         """The registered one that the request names, else one that is made of packages."""
         reference = plan.request.environment
         if not reference:
-            made = to_make(plan.requirements, plan.python)
-            return {"image": IMAGE, "conda_file": conda_of(*made)}
+            made = to_make(plan.requirements, plan.python, NEEDED)
+            return {"image": IMAGE, "conda_file": conda_of(made.python, made.requirements)}
         name, number = parse_reference(reference, "environment")
         return f"azureml:{checked(name, 'environment')}{f':{number}' if number else '@latest'}"
 

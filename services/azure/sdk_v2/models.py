@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.azure.catalog import downloads, model_properties
-from services.azure.catalog.uploads import in_parallel, upload_files
+from services.azure.catalog.downloads import in_parallel
+from services.azure.catalog.uploads import upload_files
 from services.azure.sdk import Progress
 from services.azure.sdk_v2.session import Session, checked, created_at, described, has_number, number_of, parsed, word
 from services.azure.sdk_v2.storage import ARTIFACTS, blobs_at, store
-from services.domain import Metadata, Model, utc_now
+from services.domain import Metadata, Model
 from services.errors import NotFound, SettingsError
 from services.remote import TrainingRun
 from services.storage import file_tree
@@ -140,12 +141,4 @@ def _place(path: str) -> str:
 def noun(model: SdkModel) -> Model:
     """The SDK's model as ours."""
     elsewhere = "registered from a run" if model.job_name else "MLflow model" if model.type == "mlflow_model" else "registered elsewhere"
-    return Model(
-        name=str(model.name),
-        version=number_of(model),
-        path=str(model.path),
-        created_at=created_at(model) or utc_now(),
-        description=model.description or "",
-        tags={str(key): str(value) for key, value in (model.tags or {}).items()},
-        **model_properties.fields_of(model.properties, elsewhere),
-    )
+    return model_properties.noun(model, number_of(model), str(model.path), created_at(model), elsewhere)
