@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from services.azure.catalog.datasets import Datasets
 from services.azure.catalog.workspace_cache import WorkspaceCache
@@ -31,8 +31,8 @@ from services.resources import StoredResources, changed_tags
 from services.storage.file_tree import bytes_below
 from services.storage.store import Store
 
-R = TypeVar("R", Model, Dataset)
-
+_DESCRIBED_THERE = (ResourceKind.MODEL, ResourceKind.DATASET)
+"""What has its note and tags in Azure ML; those of runs are kept here too."""
 _SHOWN = 3
 _OTHERS = "Whether pipelines and schedules that others made there need it is not known here."
 
@@ -54,14 +54,10 @@ class AzureResources(StoredResources):
         self._sdk, self._cache, self._datasets = sdk, cache, datasets
 
     def _resolve(self, kind: ResourceKind, wanted: str) -> str:
-        if kind is ResourceKind.MODEL:
-            return self._cache.find(self._cache.models, kind, wanted).reference
-        if kind is ResourceKind.DATASET:
-            return self._cache.find(self._cache.datasets, kind, wanted).reference
         try:
-            return self._cache.find(self._cache.environments, kind, wanted).reference
+            return str(self._cache.find(self._cache.of(kind), kind, wanted).reference)
         except NotFound:
-            if found := self.renamed(wanted):
+            if kind is ResourceKind.ENVIRONMENT and (found := self.renamed(wanted)):
                 return found
             raise
 
@@ -72,18 +68,10 @@ class AzureResources(StoredResources):
 
     def metadata(self, kind: ResourceKind, reference: str | None = None) -> Mapping[str, Metadata]:
         said = self._store.metadata(kind, reference)
-        for one in self._known(kind):
+        for one in self._cache.known(self._cache.of(kind)) if kind in _DESCRIBED_THERE else ():
             if reference in (None, one.reference):
                 said[one.reference] = replace(said.get(one.reference, Metadata()), note=one.description, tags=one.tags)
         return {found: one for found, one in said.items() if one != Metadata()}
-
-    def _known(self, kind: ResourceKind) -> Sequence[Model | Dataset]:
-        """Those that Azure ML keeps notes and tags of."""
-        if kind is ResourceKind.MODEL:
-            models: Sequence[Model] = self._cache.known(self._cache.models)
-            return models
-        datasets: Sequence[Dataset] = self._cache.known(self._cache.datasets) if kind is ResourceKind.DATASET else ()
-        return datasets
 
     def whereabouts(self, kind: ResourceKind, reference: str, changed: Collection[str]) -> str:
         if not changed or kind is ResourceKind.ENVIRONMENT or not set(changed) & {"name", "note", "tags"}:
@@ -119,15 +107,15 @@ class AzureResources(StoredResources):
         if kind is ResourceKind.MODEL:
             with self._sdk.session.changing(next(iter(said)), f"model {found}"):
                 kept = self._sdk.models.describe(found, **said)
-            self._cache.models.replace(lambda other: _described(other, kept) if other.reference == found else other)
-            return
-        kept = self._datasets.describe(found, **said)
-        self._cache.datasets.replace(lambda other: _described(other, kept) if self._go_together(found, other) else other)
+        else:
+            kept = self._datasets.describe(found, **said)
+        about = {"description": kept.note, "tags": kept.tags}
+        self._cache.of(kind).replace(lambda other: replace(other, **about) if self._go_together(kind, found, other) else other)
 
-    def _go_together(self, reference: str, dataset: Dataset) -> bool:
-        """Whether the service keeps and deletes this dataset with the version of that reference."""
-        apart = self._sdk.datasets.versions_apart
-        return dataset.reference == reference if apart else dataset.name == reference.partition(":")[0]
+    def _go_together(self, kind: ResourceKind, reference: str, other: Model | Dataset) -> bool:
+        """Whether the service keeps and deletes this one with the version of that reference."""
+        apart = kind is ResourceKind.MODEL or self._sdk.datasets.versions_apart
+        return other.reference == reference if apart else other.name == reference.partition(":")[0]
 
     def _in_azure(self, run_id: str) -> PipelineRun | None:
         """The pipeline run, once its runner has sent what was said of it before."""
@@ -200,9 +188,10 @@ class AzureResources(StoredResources):
 
     def _versions(self, wanted: str) -> list[Dataset]:
         """Those that go together."""
-        name, version = parse_reference(wanted, ResourceKind.DATASET)
-        found = self._resolve(ResourceKind.DATASET, wanted)
-        versions = [dataset for dataset in self._cache.known(self._cache.datasets) if self._go_together(found, dataset)]
+        kind = ResourceKind.DATASET
+        name, version = parse_reference(wanted, kind)
+        found = self._resolve(kind, wanted)
+        versions = [dataset for dataset in self._cache.known(self._cache.datasets) if self._go_together(kind, found, dataset)]
         if version is not None and len(versions) > 1:
             text = f"Azure ML’s {self._sdk.name} deletes no single version of a dataset, and {name} has {len(versions)}"
             raise SettingsError("dataset", text, f"Name {name} to delete them all, or archive {wanted}: lists then leave it out.")
@@ -211,19 +200,19 @@ class AzureResources(StoredResources):
     def _delete(self, kind: ResourceKind, wanted: str) -> None:
         if kind is ResourceKind.MODEL:
             self._sdk.models.delete(wanted)
-            self._cache.models.remove(lambda other: other.reference == wanted)
-            self._store.forget_metadata(kind, wanted)
-            return
-        versions = self._versions(wanted)
-        for dataset in versions:
-            self._keep_lists_with_runs(dataset)
-        self._store.note_deletions(self._lists_of(versions))  # before: another dataset of this name and version must not have them
-        found = versions[0].reference
-        self._datasets.unregister(found)
-        self._cache.datasets.remove(lambda other: self._go_together(found, other))
-        for dataset in versions:
-            self._store.forget_metadata(kind, dataset.reference)
-        self._store.note_deletions(self._labels_of(versions))
+            gone = [wanted]
+        else:
+            versions = self._versions(wanted)
+            gone = [dataset.reference for dataset in versions]
+            for dataset in versions:
+                self._keep_lists_with_runs(dataset)
+            self._store.note_deletions(self._lists_of(versions))  # before: another dataset of this name and version must not have them
+            self._datasets.unregister(gone[0])
+        self._cache.of(kind).remove(lambda other: self._go_together(kind, gone[0], other))
+        for reference in gone:
+            self._store.forget_metadata(kind, reference)
+        if kind is ResourceKind.DATASET:
+            self._store.note_deletions(self._labels_of(versions))
 
     def _lists_of(self, versions: list[Dataset]) -> list[str]:
         """What is kept here of a dataset and can be asked for again: lists of its files, files that were fetched."""
@@ -258,14 +247,9 @@ class AzureResources(StoredResources):
         return self._noted(self._labels(name) for name in gone if self._store.runs_naming(ResourceKind.DATASET, name) == [run_id])
 
 
-def _described(known: R, said: Metadata) -> R:
-    return replace(known, description=said.note, tags=said.tags)
-
-
 def _link_or_copy(source: Path, target: Path) -> None:
     """Raises OSError."""
-    with suppress(FileNotFoundError):
-        target.unlink()
+    target.unlink(missing_ok=True)
     try:
         os.link(source, target)
     except OSError:

@@ -113,7 +113,6 @@ _TABLE: tuple[tuple[Callable[[_SdkError], object], type[StudioError], str, str],
     (lambda e: (e.status or 0) >= 500, WorkspaceUnavailable,
      "Azure ML answered {status}. {message}", "Try again; status.azure.com lists outages."),
     (lambda e: (e.status or 0) >= 400 and e.field, SettingsError, "{message}", ""),
-    (lambda e: (e.status or 0) >= 400, StudioError, "{message}", ""),
     (lambda e: True, StudioError, "{message}", ""),
 )  # fmt: skip
 
@@ -159,10 +158,8 @@ class FailureKind(Enum):
 
     TRANSIENT = auto()
     """Azure is busy, at fault or out of reach."""
-    EXPIRED = auto()
-    """The token is not accepted any more."""
     REFUSED = auto()
-    """No permission, or a refusal without a reason."""
+    """The token is not accepted any more, there is no permission, or no reason is told."""
     FINAL = auto()
 
 
@@ -170,7 +167,7 @@ def failure_kind(error: StudioError) -> FailureKind:
     """Of an error that was translated here."""
     status = status_of(error)
     if isinstance(error, WorkspaceUnavailable):
-        return {401: FailureKind.EXPIRED, 403: FailureKind.REFUSED}.get(status or 0, FailureKind.TRANSIENT)
+        return FailureKind.REFUSED if status in (401, 403) else FailureKind.TRANSIENT
     return FailureKind.REFUSED if type(error) is StudioError and status is None else FailureKind.FINAL
 
 

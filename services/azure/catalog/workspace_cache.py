@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from services import log
 from services.azure.catalog.datasets import Datasets
 from services.azure.sdk import Sdk
-from services.domain import Dataset, Environment, Model, parse_reference, utc_now
+from services.domain import Dataset, Environment, Model, ResourceKind, parse_reference, utc_now
 from services.errors import NotFound, StudioError
 from services.remote import ComputeTarget, ConnectionState, Datastore
 from services.storage.atomic import write_atomically
@@ -124,18 +124,10 @@ class WorkspaceCache:
         self._state = ConnectionState(False, False)  # its `listing` says whether the thread is at work
         self._refresh_again = False
 
-        def known_datasets() -> list[Dataset]:
-            return datasets.all(self.datasets.known())
-
-        self.models = CachedList(folder / "models.json", sdk.models.all, Model)
-        self.datasets: CachedList[Dataset] = CachedList(folder / "datasets.json", known_datasets, Dataset)
-
-        def known_environments() -> list[Environment]:  # Azure ML does not say when one was made: `created_at` is when it was first seen
-            first_seen = {(known.name, known.version): known.created_at for known in self.environments.known()}
-            return [
-                replace(environment, created_at=first_seen.get((environment.name, environment.version), environment.created_at))
-                for environment in sorted(sdk.environments.all(), key=_curated_last)
-            ]
+        def environments() -> list[Environment]:  # Azure ML does not say when one was made: `created_at` is when it was first seen
+            first_seen = {known.reference: known.created_at for known in self.environments.known()}
+            listed = sorted(sdk.environments.all(), key=_curated_last)
+            return [replace(one, created_at=first_seen.get(one.reference, one.created_at)) for one in listed]
 
         def targets() -> list[ComputeTarget]:  # those that can run a ParallelRunStep first
             return sorted(sdk.computes.targets(), key=lambda target: (not target.usable, target.name))
@@ -143,9 +135,16 @@ class WorkspaceCache:
         def datastores() -> list[Datastore]:
             return sorted(sdk.computes.datastores(), key=lambda store: (not store.is_default, store.name))
 
-        self.environments = CachedList(folder / "environments.json", known_environments, Environment)
+        self.models = CachedList(folder / "models.json", sdk.models.all, Model)
+        self.datasets: CachedList[Dataset] = CachedList(folder / "datasets.json", lambda: datasets.all(self.datasets.known()), Dataset)
+        self.environments = CachedList(folder / "environments.json", environments, Environment)
         self.compute_targets = CachedList(folder / "computes.json", targets, ComputeTarget)
         self.datastores = CachedList(folder / "datastores.json", datastores, Datastore)
+
+    def of(self, kind: ResourceKind) -> CachedList[Any]:
+        """The list of models, datasets or environments."""
+        lists: dict[ResourceKind, CachedList[Any]] = {ResourceKind.MODEL: self.models, ResourceKind.DATASET: self.datasets}
+        return lists.get(kind, self.environments)
 
     def _all(self) -> tuple[CachedList[Any], ...]:
         return self.models, self.datasets, self.compute_targets, self.environments, self.datastores
