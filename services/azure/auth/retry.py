@@ -41,11 +41,9 @@ RUNNER = RetryPolicy(first_wait=1.0, factor=2.0, max_seconds=30 * 60.0, max_refu
 UPLOAD = RetryPolicy(first_wait=0.0, max_attempts=3)
 
 
-def _sleep(_error: StudioError, seconds: float) -> None:
-    time.sleep(seconds)
-
-
-def call(policy: RetryPolicy, function: Callable[[], T], wait: Callable[[StudioError, float], None] = _sleep) -> T:
+def call(
+    policy: RetryPolicy, function: Callable[[], T], wait: Callable[[StudioError, float], None] = lambda _, seconds: time.sleep(seconds)
+) -> T:
     """What `function` returns, called again while it raises a StudioError that may pass. `wait` gets the error and the seconds to wait.
     Raises the last StudioError, and what `wait` raises."""
     started, attempts, refusals = time.monotonic(), 0, 0

@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from services.domain import RunStatus
 from services.errors import NotFound, SettingsError, StudioError, WorkspaceUnavailable
+
+T = TypeVar("T")
 
 _FOREIGN = {"azureml", "azure", "msrest", "msrestazure", "requests", "urllib3", "msal", "rslex", "adal", "_rslex"}
 
@@ -181,6 +183,16 @@ def is_not_found(error: BaseException) -> bool:
     ExecutionError, and what `Dataset.get_by_name` raises."""
     without_status = type(error).__name__ in ("Exception", "ExecutionError", "UserErrorException")
     return status_of(error) == 404 or (without_status and re.search("not ?found|cannot find", str(error), re.IGNORECASE) is not None)
+
+
+def unless_not_found(function: Callable[[], T]) -> T | None:
+    """What it returns; None where there is no such thing in the service."""
+    try:
+        return function()
+    except Exception as error:  # its class says little
+        if is_not_found(error):
+            return None
+        raise
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -80,16 +80,12 @@ def has_time_for(seconds: float) -> bool:
     return all(notifier.has_time_for(seconds) for notifier in _notifiers())
 
 
-class _ResponseHandler(logging.Handler):
-    """Gets every response, each in the thread that sent the request."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if isinstance(record.args, tuple) and len(record.args) == 8:
-            for notifier in _notifiers():
-                notifier.saw(record.args[6])
-
-
-_RESPONSE_HANDLER = _ResponseHandler()
+def _see(record: logging.LogRecord) -> bool:
+    """Gets every response, each in the thread that sent the request. It is logged nowhere: nobody else asked for this level."""
+    if isinstance(record.args, tuple) and len(record.args) == 8:
+        for notifier in _notifiers():
+            notifier.saw(record.args[6])
+    return False
 
 
 @cache
@@ -120,8 +116,7 @@ def notify_when_throttled(notify: Callable[[str], None], max_seconds: float = ma
     if max_seconds < math.inf:
         _limit_urllib3_retries()
     _RESPONSE_LOG.setLevel(logging.DEBUG)
-    _RESPONSE_LOG.propagate = False  # nobody else asked for this level
-    _RESPONSE_LOG.addHandler(_RESPONSE_HANDLER)  # once, however often
+    _RESPONSE_LOG.addFilter(_see)  # once, however often
     notifier = ThrottleNotifier(notify, max_seconds)
     token = _current.set(notifier)
     _open.append(notifier)

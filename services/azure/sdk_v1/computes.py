@@ -5,14 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from services.azure.sdk import Cluster, Quotas
-from services.azure.sdk_v1.session import Session
+from services.azure.sdk_v1.session import Part
 from services.remote import ComputeTarget, Datastore
 
 
-class Computes:
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
+class Computes(Part):
     def targets(self) -> list[ComputeTarget]:
         with self._session.sdk_calls("The compute targets can't be listed", "compute_target") as workspace:
             return [_target(target) for target in workspace.compute_targets.values()]

@@ -16,10 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services.azure.auth.sdk_errors import is_not_found
+from services.azure.auth.sdk_errors import unless_not_found
 from services.azure.catalog.datasets import DATASTORE_PATH, tags_of_people
 from services.azure.sdk import DatasetVersion, NewDataset, ReadsOtherwise, Store
-from services.azure.sdk_v1.session import Session
+from services.azure.sdk_v1.session import Part, Session
 from services.domain import Dataset, DatasetFile, Metadata, TabularDataset
 from services.errors import NotFound, SettingsError
 from services.intake.tabular import CSV, PARQUET, Table
@@ -29,14 +29,11 @@ if TYPE_CHECKING:
     from azureml.data import TabularDataset as SdkTabularDataset
 
 
-class Datasets:
+class Datasets(Part):
     changed_characters = frozenset('"%&*:<>?|')
     """What the SDK's data access writes and reads as %22 and so on."""
     versions_apart = False
     deletion = "It is unregistered in Azure ML, for everyone who uses the workspace; its files stay in their datastore."
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
 
     def all(self, known: Collection[str]) -> Iterator[DatasetVersion]:
         """`list(workspace.datasets)` is always empty, and its values cost two calls each; this is the one call behind it."""
@@ -79,12 +76,8 @@ class Datasets:
     def files_at(self, place: str) -> list[DatasetFile]:
         from azureml.core import Dataset
 
-        try:
-            return list(list_files(Dataset.File.from_files(self.source(place), validate=False)))
-        except Exception as error:  # its class is dataprep's, which is not imported to name it
-            if is_not_found(error):
-                return []
-            raise
+        source = self.source(place)
+        return unless_not_found(lambda: list(list_files(Dataset.File.from_files(source, validate=False)))) or []
 
     def download(self, dataset: Dataset, folder: Path, number: int | None = None) -> None:
         files = self._as_files(dataset)
@@ -128,13 +121,8 @@ class Datasets:
 
     def _said_of(self, name: str) -> tuple[str, dict[str, str]]:
         """The description and the tags that people gave a dataset; none where there is no such one yet."""
-        try:
-            known = self._latest(name)
-        except Exception as error:  # its class says nothing
-            if is_not_found(error):
-                return "", {}
-            raise
-        return known.description or "", tags_of_people(known.tags)
+        known = unless_not_found(lambda: self._latest(name))
+        return (known.description or "", tags_of_people(known.tags)) if known else ("", {})
 
     def describe(self, reference: str, *, note: str | None = None, tags: Mapping[str, str] | None = None) -> Metadata:
         """By `Dataset.update`: `add_tags` changes no value, and two requests may leave the one without the other."""

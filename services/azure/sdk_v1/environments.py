@@ -8,11 +8,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from services.azure.auth import retry
-from services.azure.auth.sdk_errors import is_not_found
+from services.azure.auth.sdk_errors import unless_not_found
 from services.azure.catalog import environments
 from services.azure.catalog.mltables import yaml_of
 from services.azure.sdk import Image
-from services.azure.sdk_v1.session import Session
+from services.azure.sdk_v1.session import Part
 from services.domain import Environment, parse_reference
 from services.errors import NotFound
 from services.handover.azure_packages import conda_of
@@ -21,11 +21,8 @@ if TYPE_CHECKING:
     from azureml.core import Environment as SdkEnvironment
 
 
-class Environments:
+class Environments(Part):
     needed: Sequence[str] = ()
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
 
     def all(self) -> list[Environment]:
         def list_latest() -> list[Environment]:
@@ -42,13 +39,8 @@ class Environments:
 
     def image(self, name: str, version: int | None) -> Image:
         with self._session.sdk_calls(f"Environment {name} can't be read", "environment") as workspace:
-            try:
-                details = self._get(name, version).get_image_details(workspace)
-            except Exception as error:  # the SDK raises a plain one
-                if is_not_found(error) or "404" in str(error):
-                    return Image.NO_ENVIRONMENT
-                raise
-        return Image.BUILT if details.image_exist else Image.NOT_BUILT
+            details = unless_not_found(lambda: self._get(name, version).get_image_details(workspace))
+        return Image.NO_ENVIRONMENT if details is None else Image.BUILT if details.image_exist else Image.NOT_BUILT
 
     def _get(self, name: str, version: int | None) -> SdkEnvironment:
         from azureml.core import Environment as SdkEnvironment
@@ -63,12 +55,9 @@ class Environments:
             return made(default.name, conda_of(default.python, default.requirements))
         name, number = parse_reference(reference, "environment")
         with self._session.sdk_calls(f"Environment {reference} can't be read", "environment"):
-            try:
-                return self._get(name, number)
-            except Exception as error:  # the SDK raises a plain one
-                if is_not_found(error):
-                    raise NotFound(f"There is no environment called “{reference}”.", "Choose another, or register it.") from error
-                raise
+            if found := unless_not_found(lambda: self._get(name, number)):
+                return found
+        raise NotFound(f"There is no environment called “{reference}”.", "Choose another, or register it.")
 
 
 def made(name: str, conda: Mapping[str, Any]) -> SdkEnvironment:

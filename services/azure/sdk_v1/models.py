@@ -15,7 +15,7 @@ from services.azure.catalog import model_properties
 from services.azure.catalog.downloads import ProgressCounter, in_parallel
 from services.azure.catalog.uploads import put_file
 from services.azure.sdk import Progress
-from services.azure.sdk_v1.session import Session
+from services.azure.sdk_v1.session import Part
 from services.domain import Metadata, Model, parse_reference, utc_now
 from services.errors import StudioError, WorkspaceUnavailable
 from services.remote import TrainingRun
@@ -31,11 +31,8 @@ logger = logging.getLogger(__name__)
 REGISTRATION = "batch_scoring_studio.registration"
 
 
-class Models:
+class Models(Part):
     deletion = "It is deleted in Azure ML, for everyone who uses the workspace. Nothing of it is on this machine."
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
 
     def all(self) -> list[Model]:
         with self._session.sdk_calls("The models can't be listed") as workspace:

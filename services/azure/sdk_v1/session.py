@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _THEIR_OWN = r"(azureml|azure|msrest|msrestazure|applicationinsights|ruamel|adal|msal|paramiko|knack)(\.|$)"
 """The modules whose deprecation warnings nobody here can fix."""
 SDK_BACKOFF = {"AZUREML_DEFAULT_BACKOFF": "4", "AZUREML_DEFAULT_503_BACKOFF": "4"}
-"""The SDK's own variables for its first wait, which it doubles twice: 28 seconds in all, instead of 224."""
+"""The SDK's own variables for its first wait, which it doubles twice: 28 seconds in all, instead of 224. They are read when it is imported.
+"""
 
 
 class Session(session.Session["Workspace"]):
@@ -28,7 +29,8 @@ class Session(session.Session["Workspace"]):
         place = self.connection
         warnings.filterwarnings("ignore", module=_THEIR_OWN)
         if self._of_a_command:
-            shorten_sdk_backoff()
+            for name, seconds in SDK_BACKOFF.items():
+                os.environ.setdefault(name, seconds)
         with without_garbage_collection():
             from azureml.core import Workspace
 
@@ -47,10 +49,11 @@ class Session(session.Session["Workspace"]):
             return str(workspace.location)
 
 
-def shorten_sdk_backoff() -> None:
-    """Let the SDK wait less between its own retries, unless the variables say how long; to be called before it is imported."""
-    for name, seconds in SDK_BACKOFF.items():
-        os.environ.setdefault(name, seconds)
+class Part:
+    """One of the parts of the SDK, which share the session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
 
 def skip_stack_traces() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from services.azure.catalog.downloads import in_parallel
 from services.azure.sdk import Cluster, Quotas
-from services.azure.sdk_v2.session import Session, checked, word
+from services.azure.sdk_v2.session import Part, checked, word
 from services.remote import SERVERLESS, ComputeTarget, Datastore
 
 if TYPE_CHECKING:
@@ -20,12 +20,7 @@ _TYPES = {_CLUSTER: "AmlCompute", "computeinstance": "ComputeInstance", "virtual
 """The service's words, by those of the SDK."""
 
 
-class Computes:
-    """See `sdk.Computes`."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
+class Computes(Part):
     def targets(self) -> list[ComputeTarget]:
         """With `serverless`, which is in no list: Azure ML makes its nodes for a job, and the quota of cores limits them."""
         with self._session.sdk_calls("The compute targets can't be listed", "compute_target") as client:

@@ -18,7 +18,7 @@ from services.azure.catalog import downloads, mltables
 from services.azure.catalog.datasets import DATASTORE_PATH, TAG
 from services.azure.catalog.downloads import in_parallel
 from services.azure.sdk import DatasetVersion, NewDataset, ReadsOtherwise, Store
-from services.azure.sdk_v2.session import Session, checked, created_at, described, has_number, number_of, parsed
+from services.azure.sdk_v2.session import Part, checked, created_at, described, number_of, parsed
 from services.azure.sdk_v2.storage import blobs_at, store
 from services.domain import Dataset, DatasetFile, Metadata
 from services.errors import NotFound, SettingsError
@@ -30,15 +30,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class Datasets:
-    """See `sdk.Datasets`."""
-
+class Datasets(Part):
     changed_characters: frozenset[str] = frozenset()
     versions_apart = True
     deletion = "It is archived in Azure ML, where lists leave it out for everyone; its files stay in their datastore."
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
 
     def all(self, known: Collection[str]) -> Iterator[DatasetVersion]:
         """Of an MLTable file that another program wrote, it tells whether an item is a row."""
@@ -51,7 +46,7 @@ class Datasets:
         from azure.core.exceptions import ResourceNotFoundError
 
         with suppress(ResourceNotFoundError):
-            return sorted(filter(has_number, self._session.client.data.list(name)), key=number_of)
+            return sorted(filter(number_of, self._session.client.data.list(name)), key=number_of)
         return []
 
     def _version(self, asset: Data, known: Collection[str]) -> DatasetVersion:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from services.azure.catalog import environments
 from services.azure.catalog.downloads import in_parallel
 from services.azure.sdk import Image
-from services.azure.sdk_v2.session import Session, checked, created_at, number_of
+from services.azure.sdk_v2.session import Part, checked, created_at, number_of
 from services.domain import Environment
 from services.handover.azure_packages import IMAGE
 
@@ -19,13 +19,8 @@ NEEDED = ("mltable>=1.2.0",)
 """What a step of v2 needs besides that of v1, to read tables: as in Microsoft's examples of parallel jobs."""
 
 
-class Environments:
-    """See `sdk.Environments`."""
-
+class Environments(Part):
     needed: Sequence[str] = NEEDED
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
 
     def all(self) -> list[Environment]:
         with self._session.sdk_calls("The environments can't be listed") as client:

@@ -12,7 +12,7 @@ from services.azure.catalog import downloads, model_properties
 from services.azure.catalog.downloads import in_parallel
 from services.azure.catalog.uploads import upload_files
 from services.azure.sdk import Progress
-from services.azure.sdk_v2.session import Session, checked, created_at, described, has_number, number_of, parsed, word
+from services.azure.sdk_v2.session import Part, checked, created_at, described, number_of, parsed, word
 from services.azure.sdk_v2.storage import ARTIFACTS, blobs_at, store
 from services.domain import Metadata, Model
 from services.errors import NotFound, SettingsError
@@ -28,19 +28,14 @@ _JOBS = 2_000
 _OF_JOB = re.compile(r"azureml://jobs/([^/]+)/outputs/artifacts/paths/(.+)")
 
 
-class Models:
-    """See `sdk.Models`."""
-
+class Models(Part):
     deletion = "It is archived in Azure ML, where lists leave it out for everyone; its file stays. Nothing of it is on this machine."
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
 
     def all(self) -> list[Model]:
         with self._session.sdk_calls("The models can't be listed") as client:
             names = [model.name for model in client.models.list()]
             versions = in_parallel(lambda name: list(client.models.list(name)), names)
-        models = [noun(model) for of_name in versions for model in of_name if has_number(model)]
+        models = [noun(model) for of_name in versions for model in of_name if number_of(model)]
         return sorted(models, key=lambda model: (model.created_at, model.version), reverse=True)
 
     def register(

@@ -66,6 +66,13 @@ class Session(session.Session["MLClient"]):
             return self._region
 
 
+class Part:
+    """One of the parts of the SDK, which share the session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+
 def _refuse_unwanted(request: Any) -> None:
     """The SDK downloads a schema to validate each MLTable file by. Those here are written by this program, and where the address is out of
     reach that takes five seconds. Any error but its own ends the attempt at once, and the SDK goes on without."""
@@ -110,14 +117,9 @@ def word(value: Any) -> str:
     return str(getattr(value, "value", value) or "")
 
 
-def has_number(asset: Any) -> bool:
-    """Whether the version of an asset is a number, as the program's references have it; the service takes any word."""
-    return str(asset.version).isdecimal()
-
-
 def number_of(asset: Any) -> int:
-    """The version of an asset, 0 for one that is no number."""
-    return int(asset.version) if has_number(asset) else 0
+    """The version of an asset; 0 for one that is no number, as the program's references have it: the service takes any word."""
+    return int(asset.version) if str(asset.version).isdecimal() else 0
 
 
 def created_at(asset: Any) -> datetime | None:
