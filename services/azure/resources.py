@@ -22,7 +22,7 @@ from services.azure.run_plan import check_metadata
 from services.azure.runs.azure_pipelines import published_naming
 from services.azure.runs.azure_runs import AzureRuns
 from services.azure.sdk import Sdk
-from services.domain import Dataset, Dependents, Metadata, Model, ResourceKind, Run, parse_reference
+from services.domain import Dataset, Dependents, Metadata, Model, ResourceKind, parse_reference
 from services.errors import NotFound, SettingsError, StudioError
 from services.formats import counted
 from services.predictions.annotations import AnnotationStore
@@ -136,14 +136,11 @@ class AzureResources(StoredResources):
         parts += [({}, {key: value for key, value in tags.items() if bool(value) is kept}) for kept in (True, False)]
         for part, changes in parts:
             if part or changes:
-                self._send(run, there, part, changes)
+                with self._sdk.session.changing(next(iter(part), "tags"), f"run {run.id}"):
+                    self._sdk.jobs.open(there.experiment, there.id).describe(run.request.title(), **part, tags=changes)
                 super()._change(ResourceKind.RUN, run_id, part, changes)
         kept_here = {name: value for name, value in given.items() if name not in ("name", "note")}
         return super()._change(ResourceKind.RUN, run_id, kept_here, {})
-
-    def _send(self, run: Run, there: PipelineRun, part: Mapping[str, str], tags: Mapping[str, str]) -> None:
-        with self._sdk.session.changing(next(iter(part), "tags"), f"run {run.id}"):
-            self._sdk.jobs.open(there.experiment, there.id).describe(run.request.title(), **part, tags=tags)
 
     # ---- deleted -------------------------------------------------------------------------------------------------------------------
 

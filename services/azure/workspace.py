@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,8 @@ from services.intake.entry_scripts import EntryScripts
 from services.intake.mlflow_files import prepare_model
 from services.intake.requirement_lists import RequirementList, check_approved
 from services.intake.staging import staging_folder
-from services.remote import ComputeTarget, Datastore
-from services.run_details import NewItems, Replay, ReplayProgress, Trial
+from services.remote import ComputeTarget
+from services.run_details import NewItems, Replay, Trial
 from services.scoring.model_card import READER, read_card
 from services.scoring.scorers import scorer_at
 from services.settings import ParallelRunSettings
@@ -95,12 +96,16 @@ class AzureWorkspace(StoredWorkspace):
         """`base` is the local home, below which this workspace has its own. Raises WorkspaceUnavailable."""
         machine_home = base.expanduser().absolute()
         super().__init__(connection.home(machine_home), machine_home, "lists")
-        self.connection, self.name, self._blocking = connection, connection.workspace, blocking
+        self.connection, self.name, self.location, self._blocking = connection, connection.workspace, connection.location, blocking
         self._sdk = sdk_of(connection, self._show_message, of_a_command=blocking)
         self._session, self._models = self._sdk.session, self._sdk.models
         self.scripts = EntryScripts(self.home / "scripts", lambda _sha256: True)
         self._datasets = Datasets(self._sdk, self.home / "datasets")
-        self._cache = WorkspaceCache(self._sdk, self.home / "lists", self._datasets, blocking=blocking)
+        self._cache = cache = WorkspaceCache(self._sdk, self.home / "lists", self._datasets, blocking=blocking)
+        self.models, self.model = partial(cache.known, cache.models), partial(cache.find, cache.models, "model")
+        self.datasets, self.dataset = partial(cache.known, cache.datasets), partial(cache.find, cache.datasets, "dataset")
+        self.environments = partial(cache.known, cache.environments)
+        self.compute_targets, self.datastores = partial(cache.known, cache.compute_targets), partial(cache.known, cache.datastores)
         self.runs = AzureRuns(
             self.home, self._store, self._sdk, self._cache, lambda reference, path: self.local_file(self.dataset(reference), path)
         )
@@ -120,10 +125,6 @@ class AzureWorkspace(StoredWorkspace):
         self.state, self.refresh, self.default_environment = self._cache.state, self._cache.refresh, environments.made_for_run
         self.experiments, self.training_runs = self._models.experiments, self._models.training_runs
         self.training_run_files = self._models.training_run_files
-
-    @property
-    def location(self) -> str:
-        return self.connection.location
 
     @property
     def studio_link(self) -> str:
@@ -161,12 +162,6 @@ class AzureWorkspace(StoredWorkspace):
         return show
 
     # ---- models -------------------------------------------------------------------------------------------------------------------
-
-    def models(self) -> list[Model]:
-        return self._cache.known(self._cache.models)
-
-    def model(self, reference: str) -> Model:
-        return self._cache.find(self._cache.models, "model", reference)
 
     def register_model(
         self, name: str, path: str | Path, *, description: str = "", tags: Mapping[str, str] | None = None, approve: bool = False
@@ -215,12 +210,6 @@ class AzureWorkspace(StoredWorkspace):
 
     # ---- datasets -----------------------------------------------------------------------------------------------------------------
 
-    def datasets(self) -> list[Dataset]:
-        return self._cache.known(self._cache.datasets)
-
-    def dataset(self, reference: str) -> Dataset:
-        return self._cache.find(self._cache.datasets, "dataset", reference)
-
     def _register_dataset(self, name: str, path: str | Path, options: DatasetOptions, staging: Path) -> Dataset:
         self.resources.clean_up()  # of a dataset of this name that was deleted: its versions may begin at 1 again
         return self._cache.datasets.add(self._datasets.register(name, path, options, staging, self._progress(f"Uploading {name}")))
@@ -263,15 +252,6 @@ class AzureWorkspace(StoredWorkspace):
 
     # ---- where runs go ------------------------------------------------------------------------------------------------------------
 
-    def compute_targets(self) -> list[ComputeTarget]:
-        return self._cache.known(self._cache.compute_targets)
-
-    def datastores(self) -> list[Datastore]:
-        return self._cache.known(self._cache.datastores)
-
-    def environments(self) -> list[Environment]:
-        return self._cache.known(self._cache.environments)
-
     def environment(self, reference: str | None, *, scored_model: str | None = None) -> Environment:
         if not reference:
             with contextlib.suppress(IntakeError):  # a list that isn't taken, which the check of the run says
@@ -291,14 +271,7 @@ class AzureWorkspace(StoredWorkspace):
         return self._register_environment(name, environments.conda_file(path_given(interpreter)))
 
     def create_environment(
-        self,
-        name: str,
-        requirements: RequirementList,
-        *,
-        python: str | None = None,
-        approved: str = "",
-        allow_large: bool = False,
-        progress: Callable[[str], None] | None = None,
+        self, name: str, requirements: RequirementList, *, python: str | None = None, approved: str = "", **_built_there: Any
     ) -> Environment:
         check_name("name", name)
         check_approved(requirements, approved, self._store)
@@ -319,15 +292,8 @@ class AzureWorkspace(StoredWorkspace):
     def check(self, request: RunRequest) -> list[str]:
         return self._plan(request)[2]
 
-    def try_items(
-        self,
-        request: RunRequest,
-        *,
-        items: int = 5,
-        choice: str | Sequence[int] = "first",
-        seconds: float = 10.0,
-        stopped: Callable[[], bool] = lambda: False,
-    ) -> Trial:
+    def try_items(self, request: RunRequest, **_which_items: Any) -> Trial:
+        """Scores nothing: it says what the run will find."""
         plan, _, warnings = self._plan(request)
         target = next((target for target in self.compute_targets() if target.name == plan.request.compute_target), None)
         place = list(readiness.cluster_facts(self._sdk.computes, target, plan.request.settings.node_count)) if target else []
@@ -353,14 +319,7 @@ class AzureWorkspace(StoredWorkspace):
     def rerun(self, run_id: str, *, failed_only: bool = False) -> Run:
         return self.submit(self.runs.get(run_id).request_again(failed_only=failed_only))
 
-    def replay(
-        self,
-        run_id: str,
-        mini_batch: int,
-        *,
-        stopped: Callable[[], bool] = lambda: False,
-        progress: Callable[[ReplayProgress], None] = lambda _: None,
-    ) -> Replay:
+    def replay(self, run_id: str, mini_batch: int, **_watched_by: Any) -> Replay:
         """What it takes is in Azure ML: this says what is missing here."""
         request = self.runs.get(run_id).request
         environment = self.runs.environment(run_id)
@@ -384,8 +343,7 @@ class AzureWorkspace(StoredWorkspace):
             environment,
         )
         resolved = submission.resolve(request, inputs, approval=False)
-        chosen = {model.name for model in inputs.models}
-        warnings = _check(resolved, self.compute_targets(), [model for model in self.models() if model.name in chosen])
+        warnings = [*_check(resolved, self.compute_targets()), *_newer_models(resolved, self.models())]
         plan, mini_batches = self._reading(resolved, inputs.datasets)
         requirements, python = self._needed(resolved, warnings)
         plan = replace(plan, requirements=requirements, python=python)
@@ -400,8 +358,7 @@ class AzureWorkspace(StoredWorkspace):
         """The plan of a request as far as it says what is read."""
         mini_batches = self.mini_batches(datasets, request.settings)
         manifests = tuple(str(self._datasets.file_list(dataset)) for dataset in datasets if isinstance(dataset, FileDataset))
-        files = [self._datasets.only_file(dataset) for dataset in datasets]
-        return RunPlan(request, mini_batches.item_count, manifests, file=files[0] if len(files) == 1 else ""), mini_batches
+        return RunPlan(request, mini_batches.item_count, manifests, file=self._datasets.only_file(datasets)), mini_batches
 
     def _needed(self, request: RunRequest, warnings: list[str]) -> tuple[tuple[str, ...], str]:
         """What the environment made for this run needs for its model: of a built-in scorer, since another script knows its own needs."""
@@ -457,11 +414,8 @@ def _no_new_only() -> SettingsError:
     return SettingsError("new_only", text, hint)
 
 
-def _check(request: RunRequest, compute_targets: Sequence[ComputeTarget], models: Sequence[Model]) -> list[str]:
-    """What Azure ML would refuse, before anything is uploaded: raises SettingsError naming the field. Returns warnings.
-
-    `models` are all there are of the chosen ones' names: `Model.get_model_path` gives a script the latest, if it names no version.
-    """
+def _check(request: RunRequest, compute_targets: Sequence[ComputeTarget]) -> list[str]:
+    """What Azure ML would refuse, before anything is uploaded: raises SettingsError naming the field. Returns warnings."""
     targets = {target.name: target for target in compute_targets}
     usable = ", ".join(name for name, target in targets.items() if target.usable) or "none yet: make one in Azure ML studio"
     if not request.compute_target:
@@ -478,16 +432,15 @@ def _check(request: RunRequest, compute_targets: Sequence[ComputeTarget], models
     if request.source_directory and not script.is_relative_to(Path(request.source_directory).absolute()):
         text = f"the scoring script {script} is not in the source directory"
         raise SettingsError("source_directory", text, "Azure ML gets this one folder: give one that holds the script.")
-    warnings = []
     if not request.source_directory and "__file__" in script.read_text("utf-8", "replace"):
-        sentence = f"{script.name} opens files beside itself: Azure ML gets the Python files there, others only by a source directory."
-        warnings.append(sentence)
-    return warnings + _newer_models(request, models)
+        return [f"{script.name} opens files beside itself: Azure ML gets the Python files there, others only by a source directory."]
+    return []
 
 
 def _newer_models(request: RunRequest, models: Sequence[Model]) -> list[str]:
     """A sentence for each model of the request of which there is a later version."""
-    latest = {model.name: max(other.version for other in models if other.name == model.name) for model in models}
+    names = {model.name for model in models if model.reference in request.models}
+    latest = {name: max(model.version for model in models if model.name == name) for name in names}
     return [
         f"{model} is not the latest version, {model.name}:{latest[model.name]}, which Model.get_model_path gives a script that names no "
         "version. The built-in script names it."

@@ -8,7 +8,7 @@ import io
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from operator import itemgetter
 from pathlib import Path
@@ -153,17 +153,22 @@ def remove(path: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes; of a folder, that of its files' names and SHA-256s in order. In hex. Raises as `files_of`."""
-
-    def digest(name: str) -> str:
-        with reading(name) as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
-
+    """SHA-256 of a file's bytes; of a folder, that of its files: see `sha256_of_files`. In hex. Raises as `files_of`."""
     files = files_of(path)
     if path.is_file():
-        return digest(files[0][1])
-    lines = (f"{relative}\0{digest(name)}\n".encode("utf-8", "surrogatepass") for relative, name, _ in files)
+        return _sha256_of_file(files[0][1])
+    return sha256_of_files((relative, name) for relative, name, _ in files)
+
+
+def sha256_of_files(files: Iterable[tuple[str, str | Path]]) -> str:
+    """That of their names and SHA-256s in order, of each its name and its path here. Raises as `reading`."""
+    lines = (f"{relative}\0{_sha256_of_file(path)}\n".encode("utf-8", "surrogatepass") for relative, path in files)
     return hashlib.sha256(b"".join(lines)).hexdigest()
+
+
+def _sha256_of_file(path: str | Path) -> str:
+    with reading(path) as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def link_same_files(folder: Path, earlier: Path) -> None:

@@ -12,15 +12,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from services.azure.catalog import downloads
-from services.azure.catalog.uploads import content_of, upload_files
+from services.azure.catalog.uploads import upload_files
 from services.azure.sdk import DatasetVersion, NewDataset, Progress, ReadsOtherwise, Sdk
-from services.domain import Dataset, DatasetProblem, FileDataset, Metadata, TabularDataset, utc_now
+from services.domain import Dataset, DatasetFile, FileDataset, Metadata, TabularDataset, utc_now
 from services.errors import IntakeError, NotFound, SettingsError, WorkspaceUnavailable
 from services.file_names import short
 from services.formats import counted
@@ -30,7 +31,7 @@ from services.intake.partition_format import PartitionFormat
 from services.intake.tabular import CSV, FILES, MANIFEST, PARQUET, Table
 from services.settings import ParallelRunSettings
 from services.storage.atomic import write_atomically
-from services.storage.file_tree import path_given
+from services.storage.file_tree import path_given, sha256_of_files
 from services.storage.manifest import manifest_line, read_manifest
 from services.storage.mini_batch_plan import MiniBatchPlan
 from services.storage.serialization import from_builtins, to_builtins
@@ -38,7 +39,7 @@ from services.storage.serialization import from_builtins, to_builtins
 TAG = "batch_scoring_studio"
 """The tag that carries what only the uploader knew, as JSON."""
 _MAX_TAG = 4_000
-"""Characters of the columns in it; more of them are known on the machine that registered the dataset only."""
+"""Characters of the columns in it, and of the problems; more of them are known on the machine that registered the dataset only."""
 _FIELDS = {
     "root": "root", "glob": "glob", "files": "file_count", "bytes": "size", "sha256": "manifest_sha256", "left_out": "left_out",
     "partition_format": "partition_format", "notes": "notes", "format": "format", "rows": "row_count", "columns": "columns",
@@ -118,10 +119,11 @@ class Datasets:
             characters = " ".join(sorted(self._sdk.changed_characters))
             text = f"“{short(refused[0])}” can't be uploaded under its name: the SDK changes {characters} in a name."
             raise IntakeError(text, "Rename it, or upload it with another tool and register the dataset in place.")
-        target = f"batch-scoring-studio/{name}/{content_of(base, files)[:16]}"
+        paths_by_name = {file.path: base / file.path for file in files}
+        target = f"batch-scoring-studio/{name}/{sha256_of_files(paths_by_name.items())[:16]}"
         with self._session.sdk_calls(f"Dataset {name} was not registered", "name"):
             store = self._sdk.store()
-            upload_files(store.blobs, target, {file.path: base / file.path for file in files}, progress)
+            upload_files(store.blobs, target, paths_by_name, progress)
         uri = f"azureml://datastores/{store.name}/paths/{target}"
         return self._register(name, inspection, uri, options.description, multi_line=multi_line, uploaded=True)
 
@@ -187,9 +189,9 @@ class Datasets:
                 write_atomically(path, b"".join(map(manifest_line, files)))
         return path
 
-    def only_file(self, dataset: Dataset) -> str:
-        """The path of the dataset's one file; "" where there are more, or they aren't counted."""
-        return next(read_manifest(self.file_list(dataset))).path if dataset.file_count == 1 else ""
+    def only_file(self, datasets: Sequence[Dataset]) -> str:
+        """The path of the one file of all datasets; "" where there are more, or they aren't counted."""
+        return next(read_manifest(self.file_list(datasets[0]))).path if [dataset.file_count for dataset in datasets] == [1] else ""
 
     def with_file_count(self, dataset: Dataset) -> Dataset:
         """The same with its files counted, where they weren't yet and can be."""
@@ -229,8 +231,8 @@ class Datasets:
         """Download one file, whole; `progress` gets the bytes that have arrived and the bytes in all. Raises NotFound,
         WorkspaceUnavailable."""
         files = list(read_manifest(self.file_list(dataset)))
-        number, size = next(((number, file.size) for number, file in enumerate(files) if file.path == path), (-1, 0))
-        if number < 0:
+        number = next((number for number, file in enumerate(files) if file.path == path), None)
+        if number is None:
             raise NotFound(f"There is no file “{path}” in dataset {dataset}.", "The dataset's page lists its files.")
         folder = self._folder / dataset.name / str(dataset.version) / "fetched" / hashlib.sha256(path.encode()).hexdigest()[:16]
         target = folder / downloads.relative_path(path).name
@@ -238,23 +240,22 @@ class Datasets:
         with FileLock(folder / ".lock"):
             if not target.is_file():
                 with self._session.sdk_calls(f"{path} could not be fetched"):
-                    self._download(dataset, path, (number, len(files), size), target, progress)
+                    root_is_folder = "*" not in dataset.root and not (dataset.in_place and len(files) == 1)
+                    match = DATASTORE_PATH.fullmatch(dataset.root) if root_is_folder else None
+                    if match and (container := self._sdk.store(match[1]).container):
+                        blob = container.get_blob_client(f"{match[2]}/{path}").get_blob_properties()
+                        downloads.fetch(container, {target: blob}, progress)
+                    else:
+                        self._fetch_by_sdk(dataset, number, files[number], target)
         return target
 
-    def _download(self, dataset: Dataset, path: str, position: tuple[int, int, int], target: Path, progress: Progress) -> None:
-        """`position` is the file's number, the number of files, and its size in bytes."""
-        number, count, size = position
-        root_is_folder = "*" not in dataset.root and not (dataset.in_place and count == 1)
-        match = DATASTORE_PATH.fullmatch(dataset.root) if root_is_folder else None
-        if match and (container := self._sdk.store(match[1]).container):
-            downloads.fetch(container, {target: container.get_blob_client(f"{match[2]}/{path}").get_blob_properties()}, progress)
-            return
+    def _fetch_by_sdk(self, dataset: Dataset, number: int, file: DatasetFile, target: Path) -> None:
         incoming = target.parent / "coming"
         shutil.rmtree(incoming, ignore_errors=True)  # the SDK continues nothing, and what an earlier download left may not be whole
         self._sdk.download(dataset, incoming, number)
-        downloaded = next((file for file in incoming.rglob("*") if file.is_file()), None)
-        if downloaded is None or downloaded.stat().st_size != size:
-            raise WorkspaceUnavailable(f"{path} did not arrive whole.", "Try again.")
+        downloaded = next((path for path in incoming.rglob("*") if path.is_file()), None)
+        if downloaded is None or downloaded.stat().st_size != file.size:
+            raise WorkspaceUnavailable(f"{file.path} did not arrive whole.", "Try again.")
         os.replace(downloaded, target)
         shutil.rmtree(incoming, ignore_errors=True)
 
@@ -314,7 +315,9 @@ def _tag(dataset: Dataset) -> str:
     if len(json.dumps(tag.get("columns"))) > _MAX_TAG:
         tag = {key: value for key, value in tag.items() if key not in ("columns", "types")}
     if dataset.problem_count:
-        tag["problems"] = _in_a_tag(dataset.problems)
+        problems = [(problem.file, problem.what) for problem in dataset.problems]
+        sizes = accumulate(len(json.dumps(problem)) for problem in problems)
+        tag["problems"] = [problem for problem, size in zip(problems, sizes, strict=True) if size <= _MAX_TAG]  # the first of them
     return json.dumps(tag)
 
 
@@ -324,17 +327,6 @@ def _fields_of(tag: str) -> dict[str, Any]:
     problems = [{"file": file, "what": what} for file, what in values.get("problems", ())]
     told = {field: values[key] for key, field in _FIELDS.items() if values.get(key) not in (None, "")}
     return told | {"in_place": not values.get("uploaded", False), "problems": problems}
-
-
-def _in_a_tag(problems: Sequence[DatasetProblem]) -> list[tuple[str, str]]:
-    """The first ones, as many as a tag may hold."""
-    kept, size = [], 0
-    for problem in problems:
-        size += len(json.dumps((problem.file, problem.what)))
-        if size > _MAX_TAG:
-            break
-        kept.append((problem.file, problem.what))
-    return kept
 
 
 def azure_partition_format(partition_format: str) -> str | None:

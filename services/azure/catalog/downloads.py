@@ -25,6 +25,7 @@ from services.azure.sdk import Progress
 from services.domain import DatasetFile
 from services.errors import IntakeError, WorkspaceUnavailable
 from services.intake.datasets import glob_pattern
+from services.storage.file_tree import bytes_below
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -71,7 +72,7 @@ def fetch(container: Any, wanted: Mapping[Path, Any], progress: Progress) -> Non
     """
     total = sum(blob.size for blob in wanted.values())
     incomplete = {path: _incomplete_path(path, blob) for path, blob in wanted.items()}
-    done = sum(_size(path) for path in incomplete.values())
+    done = sum(bytes_below(path) for path in incomplete.values())
     for folder in {path.parent for path in wanted}:
         folder.mkdir(parents=True, exist_ok=True)
         if (free := shutil.disk_usage(folder).free) < total - done:
@@ -160,10 +161,6 @@ def _is_whole(path: Path, blob: Any) -> bool:
 def _incomplete_path(target: Path, blob: Any) -> Path:
     name, content = (hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16] for text in (target.name, blob.etag))
     return target.with_name(f".coming.{name}-{content}")
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
 
 
 def file_on_the_web(address: str) -> DatasetFile:

@@ -5,8 +5,6 @@ They go to a folder named by their content, so an upload that broke off is conti
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,7 +12,6 @@ from typing import Any, BinaryIO
 from services.azure.auth import retry
 from services.azure.catalog.downloads import CHUNK_BYTES, ProgressCounter, blobs_by_path, in_parallel
 from services.azure.sdk import Progress
-from services.domain import DatasetFile
 from services.errors import WorkspaceUnavailable
 from services.storage import file_tree
 
@@ -77,12 +74,3 @@ def upload_files(container: Any, folder: str, files: Mapping[str, Path], progres
             raise WorkspaceUnavailable(text, "Try again: what has arrived is not sent again. Is the storage account reachable from here?")
 
     retry.call(retry.UPLOAD, upload_missing)
-
-
-def content_of(base: Path, files: list[DatasetFile]) -> str:
-    """The SHA-256 of the files' names and contents."""
-    digest = hashlib.sha256()
-    for file in files:
-        with file_tree.reading(base / file.path) as content:
-            digest.update(json.dumps([file.path, hashlib.file_digest(content, "sha256").hexdigest()]).encode())
-    return digest.hexdigest()

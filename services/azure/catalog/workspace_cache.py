@@ -199,13 +199,10 @@ class WorkspaceCache:
                 changed = listing.known() != listing.fetch()
                 with self._lock:
                     self._state = replace(self._state, lists=self._state.lists + 1, changes=self._state.changes + changed)
-        except StudioError as error:
-            logger.warning("The lists can't be fetched: %s", error, exc_info=error)
-            return error
         except Exception as error:  # only the state can show it
-            logger.exception("The lists can't be fetched: a bug")
+            logger.warning("The lists can't be fetched: %s", error, exc_info=error)
             text = f"The workspace could not be opened: {type(error).__name__} {error}"
-            return StudioError(text, "This is a fault of the program.")
+            return error if isinstance(error, StudioError) else StudioError(text, "This is a fault of the program.")
         return None
 
     def known(self, listing: CachedList[T]) -> list[T]:
