@@ -41,14 +41,7 @@ class AzureResources(StoredResources):
     """Of one Azure ML workspace. What asks the service raises WorkspaceUnavailable."""
 
     def __init__(
-        self,
-        home: Path,
-        store: Store,
-        runs: AzureRuns,
-        annotations: AnnotationStore,
-        sdk: Sdk,
-        cache: WorkspaceCache,
-        datasets: Datasets,
+        self, home: Path, store: Store, runs: AzureRuns, annotations: AnnotationStore, sdk: Sdk, cache: WorkspaceCache, datasets: Datasets
     ) -> None:
         super().__init__(home, store, runs, annotations)
         self._sdk, self._cache, self._datasets = sdk, cache, datasets

@@ -56,7 +56,7 @@ class Models(Protocol):
 
     def all(self) -> list[Model]:
         """All versions of all models, newest first. What only the machine with the file knew is in their properties: see
-        `catalog.models`."""
+        `catalog.model_properties`."""
 
     def register(
         self, name: str, path: Path, properties: Mapping[str, str], *, description: str, tags: Mapping[str, str], progress: Progress
@@ -199,11 +199,11 @@ class Image(StrEnum):
 class Environments(Protocol):
     """Registered and curated environments."""
 
-    def all(self) -> list[Environment]:
-        """The latest version of each, in any order."""
-
     needed: Sequence[str]
     """What a step needs besides that of SDK v1, as pip gets it."""
+
+    def all(self) -> list[Environment]:
+        """The latest version of each, in any order."""
 
     def register(self, name: str, conda: Mapping[str, Any]) -> Environment:
         """Register one, of the content of a conda file."""

@@ -188,12 +188,8 @@ class AzureWorkspace(StoredWorkspace):
     def inspect_model(self, reference: str, environment: str | None = None) -> ModelCard:
         """Fetches the model's files and reads them, once. They are not executed on this machine."""
         model = self.model(reference)
-        card = self._store.model_card(model.sha256 or model.reference, READER)
-        if card is None:
-            with staging_folder(self.home) as staging:
-                path = self._models.fetch(model.reference, staging)
-                card = read_card(path, model_files.inspect_model(path))
-            self._store.keep_model_card(model.sha256 or model.reference, READER, card)
+        with staging_folder(self.home) as staging:
+            card = self._file_card(model, lambda: self._models.fetch(model.reference, staging))
         return card if card.inputs or card.task else replace(card, notes=(*card.notes, _NOT_LOADED))
 
     def fetch_model(self, reference: str, folder: Path) -> Path:
@@ -336,12 +332,7 @@ class AzureWorkspace(StoredWorkspace):
         if request.environment:
             wanted = self.resources.reference(ResourceKind.ENVIRONMENT, request.environment)
             environment = self._cache.find(self._cache.environments, "environment", wanted)
-        inputs = submission.Inputs(
-            [self.model(reference) for reference in request.models],
-            [self.dataset(reference) for reference in request.datasets],
-            {name: self.dataset(reference) for name, reference in request.side_inputs.items()},
-            environment,
-        )
+        inputs = self._inputs(request, environment)
         resolved = submission.resolve(request, inputs, approval=False)
         warnings = [*_check(resolved, self.compute_targets()), *_newer_models(resolved, self.models())]
         plan, mini_batches = self._reading(resolved, inputs.datasets)

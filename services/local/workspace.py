@@ -178,14 +178,6 @@ class LocalWorkspace(StoredWorkspace):
             self._store.keep_model_card(model.sha256, model_inspection.source(where), card)
         return with_advice(card, model.reference, where)
 
-    def _file_card(self, model: Model) -> ModelCard:
-        """What its file tells, which is read once."""
-        card = self._store.model_card(model.sha256, READER)
-        if card is None:
-            card = read_card(Path(model.path), model_files.inspect_model(Path(model.path)))
-            self._store.keep_model_card(model.sha256, READER, card)
-        return card
-
     def _version_folder(self, kind: str, name: str, number: int) -> Path:
         folder = self.home / kind / name / str(number)
         shutil.rmtree(folder, ignore_errors=True)  # left by a registration that was killed half-way
@@ -438,12 +430,7 @@ class LocalWorkspace(StoredWorkspace):
         if request.settings.worker_count > _MOST_WORKERS:
             text = f"{request.settings.worker_count:,} worker processes are more than this machine should start"
             raise SettingsError("node_count", text, f"Keep node count × processes per node at {_MOST_WORKERS:,} or fewer.")
-        inputs = submission.Inputs(
-            [self.model(reference) for reference in request.models],
-            [self.dataset(reference) for reference in request.datasets],
-            {name: self.dataset(reference) for name, reference in request.side_inputs.items()},
-            self._environment_now(request.environment),
-        )
+        inputs = self._inputs(request, self._environment_now(request.environment))
         resolved = submission.resolve(request, inputs, approval=True)
         self._check_approval(Path(resolved.entry_script))
         warnings, changed = [], []

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import threading
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, redirect_stdout
@@ -29,6 +30,9 @@ logger = logging.getLogger(__name__)
 # With a certificate authority that it does not know, an upload hangs instead of failing.
 _SPELLINGS = (("https_proxy", "HTTPS_PROXY"), ("no_proxy", "NO_PROXY"), ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"))
 
+_THEIR_OWN = r"(azureml|azure|msrest|msrestazure|applicationinsights|ruamel|adal|msal|paramiko|knack|marshmallow|opentelemetry)(\.|$)"
+"""The modules whose deprecation warnings nobody here can fix."""
+
 
 class Session(ABC, Generic[C]):
     """One client of an SDK, opened when it is first used. Safe to use from several threads; cheap to make. `credential` is azure-identity's
@@ -41,6 +45,7 @@ class Session(ABC, Generic[C]):
     credential: Credential
     audience = "https://management.azure.com"
     """Of the tokens that the workspace's services take."""
+    _region: str
 
     def __init__(self, connection: Connection, notify: Callable[[str], None] = print, *, of_a_command: bool = False) -> None:
         """`of_a_command` is for a program of one thread that somebody waits for: what the SDK prints is kept from standard output, and
@@ -54,11 +59,13 @@ class Session(ABC, Generic[C]):
 
     @abstractmethod
     def _open(self) -> C:
-        """Import the SDK and sign in by the credential. Called with the lock held; may raise what the SDK raises, and ImportError."""
+        """Import the SDK, sign in by the credential, and set `_region`. Called with the lock held; may raise what the SDK raises, and
+        ImportError."""
 
-    @abstractmethod
     def region(self) -> str:
         """Where the workspace is: `westeurope`. Raises as `sdk_calls`."""
+        with self.sdk_calls("You are not signed in"):
+            return self._region
 
     @property
     def is_open(self) -> bool:
@@ -71,6 +78,7 @@ class Session(ABC, Generic[C]):
         with self._lock:
             if self._client is None:
                 prepare_environment()
+                warnings.filterwarnings("ignore", module=_THEIR_OWN)
                 place = self.connection
                 with self._throttle_notice(), azure_errors(f"The workspace {place.location} can't be opened"):
                     try:
@@ -119,7 +127,13 @@ class _Silence:
     def __enter__(self) -> None:
         with self._lock:
             if not self._open:
-                self._stack.enter_context(_no_standard_output())
+                sys.stdout.flush()
+                stdout = os.dup(1)
+                self._stack.callback(os.close, stdout)
+                self._stack.callback(os.dup2, stdout, 1)
+                devnull = self._stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+                os.dup2(devnull.fileno(), 1)
+                self._stack.enter_context(redirect_stdout(devnull))
             self._open += 1
 
     def __exit__(self, *error: object) -> None:
@@ -130,20 +144,6 @@ class _Silence:
 
 
 _SILENCE = _Silence()
-
-
-@contextmanager
-def _no_standard_output() -> Iterator[None]:
-    sys.stdout.flush()
-    stdout = os.dup(1)
-    with open(os.devnull, "w", encoding="utf-8") as devnull:
-        os.dup2(devnull.fileno(), 1)
-        try:
-            with redirect_stdout(devnull):
-                yield
-        finally:
-            os.dup2(stdout, 1)
-            os.close(stdout)
 
 
 @contextmanager

@@ -10,13 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from http.client import responses
+from http import HTTPStatus
 from typing import Any
 
 NOTIFY_AFTER_SECONDS = 5.0
 """How long Azure throttles before a person is notified."""
-
-_BUSY: dict[object, str] = {status: responses[status] for status in (429, 503)}
 
 _RESPONSE_LOG = logging.getLogger("urllib3.connectionpool")
 """Where urllib3 logs each response, at DEBUG: scheme, host, port, method, path, protocol, status, length. The SDK retries in three places,
@@ -32,14 +30,14 @@ class ThrottleNotifier:
         self._max_seconds, self._since = max_seconds, math.inf
         self._notified = False
 
-    def saw(self, status: object) -> None:
+    def saw(self, status: Any) -> None:
         """The status of a response."""
-        if status not in _BUSY:
+        if status not in (429, 503):
             self.end()
         elif not self._timer:
             self._since = time.monotonic()
             how_long = "which can take some minutes" if self._max_seconds == math.inf else "for a minute at most"
-            message = f"Azure answers {status} {_BUSY[status]}: retrying, {how_long}."
+            message = f"Azure answers {status} {HTTPStatus(status).phrase}: retrying, {how_long}."
             self._timer = threading.Timer(NOTIFY_AFTER_SECONDS, self._throttled, [message])
             self._timer.daemon = True
             self._timer.start()

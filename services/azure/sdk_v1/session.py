@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from services import environment_variables
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
     from azureml.core import Workspace
     from azureml.core.authentication import AbstractAuthentication
 
-_THEIR_OWN = r"(azureml|azure|msrest|msrestazure|applicationinsights|ruamel|adal|msal|paramiko|knack)(\.|$)"
-"""The modules whose deprecation warnings nobody here can fix."""
 SDK_BACKOFF = {"AZUREML_DEFAULT_BACKOFF": "4", "AZUREML_DEFAULT_503_BACKOFF": "4"}
 """The SDK's own variables for its first wait, which it doubles twice: 28 seconds in all, instead of 224. They are read when it is imported.
 """
@@ -27,7 +24,6 @@ class Session(session.Session["Workspace"]):
 
     def _open(self) -> Workspace:
         place = self.connection
-        warnings.filterwarnings("ignore", module=_THEIR_OWN)
         if self._of_a_command:
             for name, seconds in SDK_BACKOFF.items():
                 os.environ.setdefault(name, seconds)
@@ -42,11 +38,8 @@ class Session(session.Session["Workspace"]):
             resource_group=place.resource_group,
         )
         self.audience = next(iter(self.credential.audiences))  # of its cloud: the SDK has asked for no other yet
+        self._region = str(workspace.location)
         return workspace
-
-    def region(self) -> str:
-        with self.sdk_calls("You are not signed in") as workspace:
-            return str(workspace.location)
 
 
 class Part:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import warnings
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 AUDIENCES = ("https://management.azure.com", "https://ml.azure.com")
 """What the SDK asks tokens for. The second is for submitting: the SDK checks that it is the token's audience."""
 CONNECT_SECONDS, READ_SECONDS = 30, 120  # the SDK's own: five minutes each
-_THEIR_OWN = r"(azure|msrest|marshmallow|msal|opentelemetry)(\.|$)"
-"""The modules whose deprecation warnings nobody here can fix."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
 
@@ -35,7 +32,6 @@ class Session(session.Session["MLClient"]):
 
     def _open(self) -> MLClient:
         place = self.connection
-        warnings.filterwarnings("ignore", module=_THEIR_OWN)
         with without_garbage_collection():
             from azure.ai.ml import MLClient
             from azure.core.exceptions import ResourceNotFoundError
@@ -60,10 +56,6 @@ class Session(session.Session["MLClient"]):
             raise NotFound(f"The workspace {place.location} can't be opened: {message_of(error)}", WHERE_IT_IS) from error
         self._region, self.discovery_url = str(workspace.location), str(workspace.discovery_url)
         return client
-
-    def region(self) -> str:
-        with self.sdk_calls("You are not signed in"):
-            return self._region
 
 
 class Part:
