@@ -83,20 +83,20 @@ _PROGRESS_SECONDS = 2.0  # between two lines of progress on standard error
 
 
 class AzureWorkspace(StoredWorkspace):
-    """Cheap to make: nothing is requested, and no SDK imported, before it is needed.
-
-    `blocking` ones (the command line) fetch a list when it is needed. The dashboard's are not: they answer with what is known, and
-    fetch in the background.
-    """
+    """Cheap to make: nothing is requested, and no SDK imported, before it is needed."""
 
     capabilities: frozenset[Capability] = frozenset()
     builds = None
+    schedules = None  # Azure ML has its own: see `pipelines`
 
     def __init__(self, connection: Connection, base: Path, *, blocking: bool) -> None:
-        """`base` is the local home, below which this workspace has its own. Raises WorkspaceUnavailable."""
+        """Its home is below `base`, the local one; `blocking` as of a WorkspaceCache. Raises WorkspaceUnavailable."""
         machine_home = base.expanduser().absolute()
         super().__init__(connection.home(machine_home), machine_home, "lists")
         self.connection, self.name, self.location, self._blocking = connection, connection.workspace, connection.location, blocking
+        tenant = f"&tid={connection.tenant_id}" if connection.tenant_id else ""
+        self.studio_link = f"https://ml.azure.com/?wsid={workspace_id(connection)}{tenant}"
+        self.remote: RemoteWorkspace = self
         self._sdk = sdk_of(connection, self._show_message, of_a_command=blocking)
         self._session, self._models = self._sdk.session, self._sdk.models
         self.scripts = EntryScripts(self.home / "scripts", lambda _sha256: True)
@@ -125,15 +125,6 @@ class AzureWorkspace(StoredWorkspace):
         self.state, self.refresh, self.default_environment = self._cache.state, self._cache.refresh, environments.made_for_run
         self.experiments, self.training_runs = self._models.experiments, self._models.training_runs
         self.training_run_files = self._models.training_run_files
-
-    @property
-    def studio_link(self) -> str:
-        tenant = self.connection.tenant_id
-        return f"https://ml.azure.com/?wsid={workspace_id(self.connection)}" + (f"&tid={tenant}" if tenant else "")
-
-    @property
-    def remote(self) -> RemoteWorkspace:
-        return self
 
     # ---- the connection -----------------------------------------------------------------------------------------------------------
 
@@ -301,10 +292,6 @@ class AzureWorkspace(StoredWorkspace):
             place=tuple(place),
             not_tried=("the items, which are scored on this machine only, with your consent.",),
         )
-
-    @property
-    def schedules(self) -> None:
-        """Azure ML’s own: see `pipelines`."""
 
     def new_items(self, request: RunRequest) -> NewItems:
         raise _no_new_only()

@@ -150,8 +150,8 @@ def test_a_large_file_s_upload_that_broke_off_is_continued(container, azure, tmp
     (tmp_path / "big").write_bytes(content)
 
     def put() -> None:
-        with open(tmp_path / "big", "rb") as file, azure_errors("It can't be sent"):
-            uploads.put_blob(container.get_blob_client("up/big"), file, SIZE, hear)
+        with azure_errors("It can't be sent"):
+            uploads.put_file(container.get_blob_client("up/big"), tmp_path / "big", hear)
 
     def hear(count: int) -> None:
         arrived.append(count)

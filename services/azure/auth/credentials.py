@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from services import environment_variables
@@ -22,13 +22,22 @@ class Credential:
     raises."""
 
     def __init__(self, connection: Connection, notify: Callable[[str], None]) -> None:
-        self._inner = _credential(connection, notify)
+        self._relayed = connection.tokens
+        self._inner = None if connection.tokens else _credential(connection, notify)
         self.audiences: set[str] = set()
 
     def get_token(self, *scopes: str, **more: Any) -> AccessToken:
-        token = self._inner.get_token(*scopes, **more)
+        token = self._inner.get_token(*scopes, **more) if self._inner else self._relayed_token(scopes[0].removesuffix("/.default"))
         self.audiences |= {scope.removesuffix("/.default") for scope in scopes}
         return token
+
+    def _relayed_token(self, audience: str) -> AccessToken:
+        from azure.core.credentials import AccessToken
+        from azure.core.exceptions import ClientAuthenticationError
+
+        if not (text := self._relayed.get(audience)):
+            raise ClientAuthenticationError(f"The run was given no access token for {audience}.")
+        return AccessToken(text, int(time.time()))  # so that it is asked for each time: it may be replaced meanwhile
 
     def tokens(self) -> dict[str, str]:
         """By audience, as `Connection.tokens` gives them to a runner."""
@@ -46,8 +55,6 @@ def _credential(connection: Connection, notify: Callable[[str], None]) -> TokenC
         ManagedIdentityCredential,
     )
 
-    if connection.tokens:
-        return _Relayed(connection.tokens)
     authority: dict[str, Any] = {}  # azure-identity's own, or that of AZURE_AUTHORITY_HOST
     if host := _AUTHORITIES.get(environment_variables.value("AZUREML_CURRENT_CLOUD")):
         authority = {"authority": host}
@@ -72,19 +79,3 @@ def _credential(connection: Connection, notify: Callable[[str], None]) -> TokenC
             )
     notify("A browser window opens on the machine where this program runs: sign in there.")
     return InteractiveBrowserCredential(timeout=600, **tenant, **authority)
-
-
-class _Relayed:
-    """Of access tokens by audience, which may be replaced meanwhile."""
-
-    def __init__(self, tokens: Mapping[str, str]) -> None:
-        self._tokens = tokens
-
-    def get_token(self, *scopes: str, **_more: Any) -> AccessToken:
-        from azure.core.credentials import AccessToken
-        from azure.core.exceptions import ClientAuthenticationError
-
-        audience = scopes[0].removesuffix("/.default")
-        if not (text := self._tokens.get(audience)):
-            raise ClientAuthenticationError(f"The run was given no access token for {audience}.")
-        return AccessToken(text, int(time.time()))  # so that it is asked for each time, and the newest one is used

@@ -158,10 +158,8 @@ def translated(error: BaseException, what: str, field: str = "") -> StudioError:
 class FailureKind(Enum):
     """Whether it helps to ask again after an error: see retry.py."""
 
-    TRANSIENT = auto()
-    """Azure is busy, at fault or out of reach."""
-    REFUSED = auto()
-    """The token is not accepted any more, there is no permission, or no reason is told."""
+    TRANSIENT = auto()  # Azure is busy, at fault or out of reach
+    REFUSED = auto()  # the token is not accepted any more, there is no permission, or no reason is told
     FINAL = auto()
 
 

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, redirect_stdout
 from dataclasses import replace
+from functools import partial
 from typing import Generic, TypeVar
 
 from services import environment_variables
@@ -53,7 +54,7 @@ class Session(ABC, Generic[C]):
         self.connection = connection
         self._of_a_command = of_a_command
         self.retries = retry.COMMAND if of_a_command else retry.DASHBOARD  # for a call that the SDK doesn't retry by itself
-        self._notify = notify
+        self._notify, self._throttle_notice = notify, partial(notify_when_throttled, notify, self.retries.max_seconds)
         self._lock = threading.Lock()
         self._client: C | None = None
 
@@ -89,9 +90,6 @@ class Session(ABC, Generic[C]):
                         raise WorkspaceUnavailable(f"The Azure ML SDK is not there: {error}.", hint) from error
                 logger.info("Signed in to %s by %s", place.location, place.sign_in)
             return self._client
-
-    def _throttle_notice(self) -> AbstractContextManager[None]:
-        return notify_when_throttled(self._notify, self.retries.max_seconds)
 
     @contextmanager
     def sdk_calls(self, what: str, field: str = "") -> Iterator[C]:

@@ -35,24 +35,22 @@ def cluster_facts(computes: Computes, target: ComputeTarget, node_count: int) ->
         yield f"The cluster reports an error, {error.rstrip('.')}."
 
 
-def _quota_facts(computes: Computes, size: str, more: int, *, low_priority: bool) -> Iterator[str]:
+def _quota_facts(computes: Computes, size: str, more: int, *, low_priority: bool) -> list[str]:
     """Sentences on the quotas of cores that `more` nodes of this size are started from: that of the region, and of dedicated nodes that of
     their family too."""
     quotas = computes.quotas(size)
     cores = quotas.cores
     family, kind = _family(size), "lowpriority" if low_priority else "dedicated"
-    found = False
+    facts = []
     for name, used, limit in quotas.usages:
         folded = re.sub(r"[^a-z0-9]", "", name.lower())
         of_the_cluster = folded.startswith(("totalcluster", f"standard{family}familycluster")) and kind in folded
         if not of_the_cluster or limit < 0:
             continue
-        found = True
         wanted = f"; {counted(more, 'more node')} would take {more * cores:,}" if cores and more else ""
         lacks = ", more than is left: ask for more quota, or use fewer nodes" if cores and more * cores > limit - used else ""
-        yield f"Quota {name}: {used:,} of {limit:,} in use{wanted}{lacks}."
-    if not found:
-        yield "The quota of cores is unknown: Azure ML lists none for this cluster."
+        facts.append(f"Quota {name}: {used:,} of {limit:,} in use{wanted}{lacks}.")
+    return facts or ["The quota of cores is unknown: Azure ML lists none for this cluster."]
 
 
 def _family(size: str) -> str:

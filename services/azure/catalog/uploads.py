@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from services.azure.auth import retry
 from services.azure.catalog.downloads import CHUNK_BYTES, ProgressCounter, blobs_by_path, in_parallel
@@ -19,38 +19,34 @@ _MAX_BLOCKS = 50_000
 """That a blob may have."""
 
 
-def put_blob(blob: Any, content: BinaryIO, size: int, arrived: Callable[[int], None]) -> None:
-    """Write the `size` bytes of `content` to `blob` (the SDK's BlobClient). `arrived` is called with the bytes of each block that is there.
+def put_file(blob: Any, path: Path, arrived: Callable[[int], None]) -> None:
+    """Write a file to `blob` (the SDK's BlobClient): a small one in one request, any other in blocks. Azure checks the MD5 of each.
+    `arrived` is called with the bytes of each that is there.
 
     Azure keeps uncommitted blocks for a week. One is taken for the same by its number and size, so the blob's name has to tell its content.
     Raises what the SDK raises.
     """
     from azure.core.exceptions import ResourceNotFoundError
 
-    try:
-        uncommitted = {block.id: block.size for block in blob.get_block_list("uncommitted")[1]}
-    except ResourceNotFoundError:
-        uncommitted = {}
-    length, blocks = max(CHUNK_BYTES, -(-size // _MAX_BLOCKS)), list[str]()
-    for number, start in enumerate(range(0, size, length)):
-        name, count = f"{length:012}-{number:06}", min(length, size - start)
-        if uncommitted.get(name) != count:
-            content.seek(start)
-            blob.stage_block(name, content.read(count), count, validate_content=True)
-        blocks.append(name)
-        arrived(count)
-    blob.commit_block_list(blocks)
-
-
-def put_file(blob: Any, path: Path, arrived: Callable[[int], None]) -> None:
-    """Write a file to `blob`: a small one in one request, of which Azure checks the MD5, any other as `put_blob`."""
     size = path.stat().st_size
     with file_tree.reading(path) as content:
-        if size > CHUNK_BYTES:
-            put_blob(blob, content, size, arrived)
-        else:
+        if size <= CHUNK_BYTES:
             blob.upload_blob(content, length=size, overwrite=True, validate_content=True)
             arrived(size)
+            return
+        try:
+            uncommitted = {block.id: block.size for block in blob.get_block_list("uncommitted")[1]}
+        except ResourceNotFoundError:
+            uncommitted = {}
+        length, blocks = max(CHUNK_BYTES, -(-size // _MAX_BLOCKS)), list[str]()
+        for number, start in enumerate(range(0, size, length)):
+            name, count = f"{length:012}-{number:06}", min(length, size - start)
+            if uncommitted.get(name) != count:
+                content.seek(start)
+                blob.stage_block(name, content.read(count), count, validate_content=True)
+            blocks.append(name)
+            arrived(count)
+        blob.commit_block_list(blocks)
 
 
 def upload_files(container: Any, folder: str, files: Mapping[str, Path], progress: Progress) -> None:

@@ -124,9 +124,10 @@ class WorkspaceCache:
         self._state = ConnectionState(False, False)  # its `listing` says whether the thread is at work
         self._refresh_again = False
 
-        def environments() -> list[Environment]:  # Azure ML does not say when one was made: `created_at` is when it was first seen
+        def environments() -> list[Environment]:
+            """Curated ones last. Azure ML does not say when one was made: `created_at` is when it was first seen."""
             first_seen = {known.reference: known.created_at for known in self.environments.known()}
-            listed = sorted(sdk.environments.all(), key=_curated_last)
+            listed = sorted(sdk.environments.all(), key=lambda one: (one.name.startswith(("AzureML-", "Microsoft")), one.name.lower()))
             return [replace(one, created_at=first_seen.get(one.reference, one.created_at)) for one in listed]
 
         def targets() -> list[ComputeTarget]:  # those that can run a ParallelRunStep first
@@ -226,7 +227,3 @@ class WorkspaceCache:
             if matches := [item for item in items if item.name == name and version in (None, item.version)]:
                 return max(matches, key=lambda item: item.version)
         raise NotFound(f"There is no {noun} called “{reference}”.", f"The {noun} list shows what is registered.")
-
-
-def _curated_last(environment: Environment) -> tuple[bool, str]:
-    return environment.name.startswith(("AzureML-", "Microsoft")), environment.name.lower()

@@ -42,22 +42,18 @@ class Datasets(Part):
         workspace = self._session.client
         where = (workspace.subscription_id, workspace.resource_group, workspace.name)
         client, headers = _restclient(workspace).dataset, {"custom_headers": _custom_headers}
+        list_datasets = partial(client.list, *where, include_latest_definition=True, page_size=100, **headers)
+        list_versions = partial(client.get_all_dataset_definitions, *where, **headers)
 
-        def pages(get_page: Callable[[str | None], Any]) -> Iterator[Any]:
+        def pages(get_page: Callable[..., Any]) -> Iterator[Any]:
             token = None
             while True:
-                succeeded, answer = _make_request(lambda: get_page(token))
+                succeeded, answer = _make_request(lambda: get_page(continuation_token=token))
                 if not succeeded:
                     raise answer
                 yield from answer.value
                 if not (token := answer.continuation_token):
                     return
-
-        def list_datasets(token: str | None) -> Any:
-            return client.list(*where, include_latest_definition=True, continuation_token=token, page_size=100, **headers)
-
-        def list_versions(dataset_id: str, token: str | None) -> Any:
-            return client.get_all_dataset_definitions(*where, dataset_id, continuation_token=token, **headers)
 
         for registered in pages(list_datasets):
             newest = int(registered.latest.version_id)
@@ -76,8 +72,7 @@ class Datasets(Part):
     def files_at(self, place: str) -> list[DatasetFile]:
         from azureml.core import Dataset
 
-        source = self.source(place)
-        return unless_not_found(lambda: list(list_files(Dataset.File.from_files(source, validate=False)))) or []
+        return unless_not_found(lambda: list(list_files(Dataset.File.from_files(self.source(place), validate=False)))) or []
 
     def download(self, dataset: Dataset, folder: Path, number: int | None = None) -> None:
         files = self._as_files(dataset)
@@ -114,15 +109,11 @@ class Datasets(Part):
             dataset = definition(source, new.table, multi_line=new.multi_line, partition_format=new.partition_format)
         else:
             dataset = Dataset.File.from_files(source, validate=False, partition_format=new.partition_format)
-        said, tags = self._said_of(new.name)
-        description = new.description or said
+        before = unless_not_found(lambda: self._latest(new.name))
+        tags = tags_of_people(before and before.tags)
+        description = new.description or (before and before.description) or ""
         made = dataset.register(self._session.client, new.name, description or None, {**tags, **new.own}, create_new_version=True)
         return DatasetVersion(new.name, int(made.version), new.table is not None, new.place, tags=tags, description=description)
-
-    def _said_of(self, name: str) -> tuple[str, dict[str, str]]:
-        """The description and the tags that people gave a dataset; none where there is no such one yet."""
-        known = unless_not_found(lambda: self._latest(name))
-        return (known.description or "", tags_of_people(known.tags)) if known else ("", {})
 
     def describe(self, reference: str, *, note: str | None = None, tags: Mapping[str, str] | None = None) -> Metadata:
         """By `Dataset.update`: `add_tags` changes no value, and two requests may leave the one without the other."""
@@ -132,7 +123,6 @@ class Datasets(Part):
         return Metadata(note=dataset.description or "", tags=dict(dataset.tags or {}))
 
     def unregister(self, reference: str) -> None:
-        """By `Dataset.unregister_all_versions`."""
         self._latest(reference).unregister_all_versions()
 
     def _latest(self, reference: str) -> Any:
@@ -182,16 +172,11 @@ def _version(registered: Any, version: int, definition: Any) -> DatasetVersion:
         version,
         tabular,
         _root_of(dataflow),
-        format=_format_of(dataflow) if tabular else "",
+        format="" if not tabular else PARQUET if "read_parquet" in dataflow else CSV,
         tags=registered.tags or {} if latest else tags_of_people(registered.tags),
         description=registered.description or "",
         created_at=(definition.created_time if definition else None) or registered.created_time,
     )
-
-
-def _format_of(dataflow: str) -> str:
-    """`parquet` or `csv`, by the reader in a dataset's definition."""
-    return PARQUET if "read_parquet" in dataflow else CSV
 
 
 def _root_of(dataflow: str) -> str:
