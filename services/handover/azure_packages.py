@@ -16,7 +16,7 @@ _PACKAGES = (
 _STEP_PACKAGES = ("azureml-core", "azureml-dataset-runtime[fuse]")
 """What ParallelRunStep needs itself."""
 BELOW = {"setuptools": "<82"}
-"""azureml-core imports pkg_resources, which later ones lack."""
+"""azureml-core imports pkg_resources, which later ones lack: the step would end with SystemExit 42."""
 
 
 def packages_of(environment: Environment) -> tuple[str, list[str]]:

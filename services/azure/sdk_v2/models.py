@@ -66,9 +66,8 @@ class Models(Part):
         return noun(registered)
 
     def fetch(self, reference: str, folder: Path) -> Path:
-        name, version = parsed(reference, "model")
         with self._session.sdk_calls(f"Model {reference} can't be fetched") as client:
-            place = _place(str(client.models.get(name, version).path))
+            place = _place(str(client.models.get(*parsed(reference, "model")).path))
             container, blobs = blobs_at(self._session, place)
             if not blobs:
                 raise NotFound(f"Model {reference} has no files at {place}.", "Azure ML studio shows where it should be.")
@@ -80,9 +79,8 @@ class Models(Part):
 
     def delete(self, reference: str) -> None:
         """Archived, which is all that the SDK has: its files stay, and jobs that name it find it."""
-        name, version = parsed(reference, "model")
         with self._session.sdk_calls(f"Model {reference} was not deleted") as client:
-            client.models.archive(name, version)
+            client.models.archive(*parsed(reference, "model"))
 
     def describe(self, reference: str, *, note: str | None = None, tags: Mapping[str, str] | None = None) -> Metadata:
         return described(self._session.client.models, reference, "model", note, tags)
