@@ -19,7 +19,7 @@ import contextlib
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -354,33 +354,31 @@ class AzureWorkspace(StoredWorkspace):
         """It calls the service, which takes seconds."""
         free = shutil.disk_usage(self.home).free
         yield "Free disk space", free > 1 << 30, f"{formats.size(free)} for logs and outputs, in {self.home}"
-        try:
-            place = self._session.region()
-        except StudioError as error:
-            yield "Signed in", False, f"{error.message} {error.hint}"
-            return
-        yield "Signed in", True, f"by {self.connection.sign_in}; the workspace is in {place}"
         ended = SUPPORT_ENDED.get(self.connection.sdk)
         support = f"; Microsoft’s support for it ended on {ended}" if ended else ""
-        yield "SDK", True, f"{self._sdk.name}: {self._sdk.package} {version(self._sdk.package)}{support}"
-        named: tuple[tuple[str, Callable[[], Sized], str], ...] = (
-            ("Models", self._cache.models.fetch, "model version"),
-            ("Datasets", self._cache.datasets.fetch, "dataset version"),
-            ("Environments", self._cache.environments.fetch, "environment"),
-            ("Datastores", self._cache.datastores.fetch, "datastore"),
+        cache = self._cache
+
+        def clusters() -> tuple[bool, str]:
+            usable = [target for target in cache.compute_targets.fetch() if target.usable]
+            detail = "; ".join(f"{target.name} ({target.size}, up to {target.max_nodes} nodes)" for target in usable)
+            return bool(usable), detail or "no cluster: create one in Azure ML studio, under Compute"
+
+        checks: tuple[tuple[str, Callable[[], tuple[bool, str]]], ...] = (
+            ("Signed in", lambda: (True, f"by {self.connection.sign_in}; the workspace is in {self._session.region()}")),
+            ("SDK", lambda: (True, f"{self._sdk.name}: {self._sdk.package} {version(self._sdk.package)}{support}")),
+            ("Models", lambda: (True, counted(len(cache.models.fetch()), "model version"))),
+            ("Datasets", lambda: (True, counted(len(cache.datasets.fetch()), "dataset version"))),
+            ("Environments", lambda: (True, counted(len(cache.environments.fetch()), "environment"))),
+            ("Datastores", lambda: (True, counted(len(cache.datastores.fetch()), "datastore"))),
+            ("Compute targets", clusters),
         )
-        for what, fetch, noun in named:
+        for what, check in checks:
             try:
-                yield what, True, counted(len(fetch()), noun)
+                yield what, *check()
             except StudioError as error:
                 yield what, False, f"{error.message} {error.hint}"
-        try:
-            usable = [target for target in self._cache.compute_targets.fetch() if target.usable]
-        except StudioError as error:
-            yield "Compute targets", False, f"{error.message} {error.hint}"
-            return
-        detail = "; ".join(f"{target.name} ({target.size}, up to {target.max_nodes} nodes)" for target in usable)
-        yield "Compute targets", bool(usable), detail or "no cluster: create one in Azure ML studio, under Compute"
+                if what == "Signed in":
+                    return
 
 
 def _no_new_only() -> SettingsError:
