@@ -10,14 +10,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from services.azure.auth.sdk_errors import is_not_found, parse_time, run_status
 from services.azure.auth.session import Session
 from services.azure.run_plan import MAX_NAME, RUN_TAG, description_of
 from services.connection import Connection
-from services.remote import PipelineRun
+from services.remote import PipelineRun, TrainingRun
 
 CONNECT_SECONDS, READ_SECONDS = 30, 120
 
@@ -102,15 +104,35 @@ class History:
 
     def pipelines(self, experiment: str) -> Iterator[PipelineRun]:
         """The pipeline jobs of an experiment, newest first, page by page, with the `run_id` of those that have a RUN_TAG."""
-        query = {"filter": "runType eq azureml.PipelineRun", "orderby": "createdUtc desc", "top": _PAGE}
+        for run in self._runs(experiment, filter="runType eq azureml.PipelineRun", orderby="createdUtc desc"):
+            if not run.get("parentRunId"):  # else it is the step of one
+                yield self._pipeline_run(run, experiment)
+
+    def experiments(self) -> list[str]:
+        """The names of those that are not archived, the newest first."""
+        found = self._pages("experiments:query", viewType="ActiveOnly", orderby="createdUtc desc")
+        return [str(experiment["name"]) for experiment in found]
+
+    def training_runs(self, experiment: str, limit: int) -> list[TrainingRun]:
+        """The latest runs of an experiment that are neither pipelines nor a part of another run."""
+        found = self._runs(experiment, filter="ParentRunId eq null", orderby="StartTimeUtc desc")
+        runs = islice((run for run in found if run.get("runType") != "azureml.PipelineRun"), limit)
+        return [
+            TrainingRun(run["runId"], experiment, run.get("displayName") or "", run["status"], parse_time(run.get("startTimeUtc")))
+            for run in runs
+        ]
+
+    def _runs(self, experiment: str, **query: str) -> Iterator[dict[str, Any]]:
+        return self._pages(f"experiments/{quote(experiment, safe='')}/runs:query", **query)
+
+    def _pages(self, path: str, **query: str) -> Iterator[dict[str, Any]]:
+        """What a query finds, asked for page by page."""
+        token = None
         while True:
-            page = self._send("POST", f"experiments/{experiment}/runs:query", query)
-            yield from (
-                self._pipeline_run(run, experiment) for run in page["value"] if not run.get("parentRunId")
-            )  # else it is the step of one
+            page = self._send("POST", path, {**query, "top": _PAGE, "continuationToken": token})
+            yield from page["value"]
             if not (token := page.get("continuationToken")):
                 return
-            query["continuationToken"] = token
 
     def change(self, experiment: str, job_id: str, values: Mapping[str, Any]) -> None:
         """Set the display name, the description; tags are added to those that it has."""

@@ -21,7 +21,7 @@ from services.azure.run_plan import RunPlan
 from services.domain import Dataset, DatasetFile, Environment, Metadata, Model, RunRequest
 from services.errors import IntakeError, NotFound
 from services.intake.tabular import Table
-from services.remote import ComputeTarget, Datastore, PublishedPipeline, Recurrence, Schedule, TrainingRun
+from services.remote import ComputeTarget, Datastore, PublishedPipeline, Recurrence, Schedule
 
 Progress = Callable[[int, int], None]
 """Called with the bytes that have arrived and the bytes in all, from several threads. What it raises ends the transfer."""
@@ -73,12 +73,6 @@ class Models(Protocol):
     def describe(self, reference: str, *, note: str | None = None, tags: Mapping[str, str] | None = None) -> Metadata:
         """Change the note, which is the description, or the tags of one version, in one request: "" takes the note away, a value of "" its
         tag. Its note and tags then. Raises what the SDK raises."""
-
-    def experiments(self) -> list[str]:
-        """The names of all experiments, in any order."""
-
-    def training_runs(self, experiment: str, limit: int = 50) -> list[TrainingRun]:
-        """The latest runs of an experiment that aren't pipeline runs, up to `limit`."""
 
     def training_run_files(self, experiment: str, run_id: str) -> list[str]:
         """The files that a run has left, sorted: relative paths such as `outputs/model.pkl`."""

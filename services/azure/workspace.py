@@ -67,7 +67,7 @@ from services.intake.entry_scripts import EntryScripts
 from services.intake.mlflow_files import prepare_model
 from services.intake.requirement_lists import RequirementList, check_approved
 from services.intake.staging import staging_folder
-from services.remote import ComputeTarget
+from services.remote import ComputeTarget, TrainingRun
 from services.run_details import NewItems, Replay, Trial
 from services.scoring.model_card import READER, read_card
 from services.scoring.scorers import scorer_at
@@ -123,7 +123,6 @@ class AzureWorkspace(StoredWorkspace):
         self.find_labels, self.leaderboard = labels.get, labels.leaderboard
         self.run_labels, self.find_run_labels = labels.of_run, labels.get_of_run
         self.state, self.refresh, self.default_environment = self._cache.state, self._cache.refresh, environments.made_for_run
-        self.experiments, self.training_runs = self._models.experiments, self._models.training_runs
         self.training_run_files = self._models.training_run_files
 
     # ---- the connection -----------------------------------------------------------------------------------------------------------
@@ -185,6 +184,14 @@ class AzureWorkspace(StoredWorkspace):
 
     def fetch_model(self, reference: str, folder: Path) -> Path:
         return self._models.fetch(self.model(reference).reference, folder)
+
+    def experiments(self) -> list[str]:
+        with self._session.sdk_calls("The experiments can't be listed"):
+            return self._sdk.history.experiments()
+
+    def training_runs(self, experiment: str, limit: int = 50) -> list[TrainingRun]:
+        with self._session.sdk_calls(f"The runs of experiment {experiment} can't be listed", "experiment"):
+            return self._sdk.history.training_runs(experiment, limit)
 
     def register_model_from_run(
         self, name: str, experiment: str, run_id: str, path: str, *, description: str = "", tags: Mapping[str, str] | None = None

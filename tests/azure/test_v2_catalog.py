@@ -408,12 +408,14 @@ def training_run(ws, tmp_path) -> Any:
     return run
 
 
-def test_training_runs_are_listed_by_their_experiment(models, training_run):
-    assert models.experiments() == ["train"]
-    (found,) = models.training_runs("train")
+def test_training_runs_are_listed_by_their_experiment(training_run, azure, tmp_path):
+    cloud = AzureWorkspace(from_environment(tmp_path, sdk="v2"), tmp_path, blocking=True)
+    assert cloud.experiments() == ["train"]
+    (found,) = cloud.training_runs("train")
     assert (found.id, found.name, found.status, found.experiment) == (training_run.id, "first try", "Completed", "train")
     assert found.started_at
-    assert models.training_runs("other") == []
+    with pytest.raises(NotFound, match="other"):
+        cloud.training_runs("other")
 
 
 def test_a_file_or_folder_of_a_training_run_becomes_a_model(models, training_run, tmp_path):
@@ -688,7 +690,7 @@ def test_csv_whose_names_azure_would_trim_is_told(datasets, tmp_path):
 def shared(session, models, datasets, environments, tmp_path) -> SharedDatasets:
     """The datasets as both SDKs have them, by this one."""
     nothing: Any = None
-    sdk = Sdk("SDK v2", "azure-ai-ml", session, models, datasets, environments, Computes(session), nothing, nothing)
+    sdk = Sdk("SDK v2", "azure-ai-ml", session, nothing, models, datasets, environments, Computes(session), nothing, nothing)
     return SharedDatasets(sdk, tmp_path / "home")
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from pages._forms import Form
 from services.azure.sdk_v1.models import Models
+from services.azure.workspace import AzureWorkspace
 from services.connection import Connection, SignIn
 from services.domain import Model, utc_now
 from services.local.workspace import LocalWorkspace
@@ -274,8 +275,8 @@ def test_tables_are_drawn_without_importing_pandas(home, tree):
 )
 def test_of_a_training_run_the_model_is_proposed_and_nothing_else(open_page, home, monkeypatch, files, chosen):
     Connection("s", "g", f"w{len(files[1])}", SignIn.DEVICE_CODE).remember(home)  # what is listed of a workspace is cached
-    monkeypatch.setattr(Models, "experiments", lambda _: ["e"])
-    monkeypatch.setattr(Models, "training_runs", lambda _, experiment, limit=50: [TrainingRun("r", experiment, "", "Completed", None)])
+    monkeypatch.setattr(AzureWorkspace, "experiments", lambda _: ["e"])
+    monkeypatch.setattr(AzureWorkspace, "training_runs", lambda *_, **__: [TrainingRun("r", "e", "", "Completed", None)])
     monkeypatch.setattr(Models, "training_run_files", lambda *_: files)
     app = open_page(MODELS, tab="From a training run")
     assert app.selectbox(key="from-path").value == chosen
@@ -284,8 +285,8 @@ def test_of_a_training_run_the_model_is_proposed_and_nothing_else(open_page, hom
 
 def test_the_page_registers_a_model_from_a_training_run(open_page, home, monkeypatch):
     Connection("s", "g", "w", SignIn.DEVICE_CODE).remember(home)  # sends no request before a person signs in
-    monkeypatch.setattr(Models, "experiments", lambda _: ["e"])
-    monkeypatch.setattr(Models, "training_runs", lambda _, experiment, limit=50: [TrainingRun("r", experiment, "first", "Completed", None)])
+    monkeypatch.setattr(AzureWorkspace, "experiments", lambda _: ["e"])
+    monkeypatch.setattr(AzureWorkspace, "training_runs", lambda *_, **__: [TrainingRun("r", "e", "first", "Completed", None)])
     monkeypatch.setattr(Models, "training_run_files", lambda *_: ["outputs/model.pkl", "logs/a.txt"])
     made = Model("model", 1, "azureml://r", None, "", "registered from a run", utc_now(), "", {}, needs_approval=False)
     monkeypatch.setattr(Models, "register_from_run", lambda *_, **__: made)

@@ -52,7 +52,8 @@ class AzurePipelines:
         return self._runs.folder(run_id).pipeline_run()
 
     def experiments(self) -> list[str]:
-        return sorted(self._sdk.models.experiments(), key=lambda name: (name != EXPERIMENT, name.lower()))
+        with self._sdk.session.sdk_calls("The experiments can't be listed"):
+            return sorted(self._sdk.history.experiments(), key=lambda name: (name != EXPERIMENT, name.lower()))
 
     def history(self, experiment: str, limit: int = 100) -> list[PipelineRun]:
         with self._sdk_calls(f"The runs of experiment {experiment} can't be listed"):

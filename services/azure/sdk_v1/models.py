@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterable, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services import log
-from services.azure.auth.sdk_errors import azure_errors, parse_time
+from services.azure.auth.sdk_errors import azure_errors
 from services.azure.catalog import model_properties
 from services.azure.catalog.downloads import ProgressCounter, in_parallel
 from services.azure.catalog.uploads import put_file
@@ -18,7 +17,6 @@ from services.azure.sdk import Progress
 from services.azure.sdk_v1.session import Part
 from services.domain import Metadata, Model, parse_reference, utc_now
 from services.errors import StudioError, WorkspaceUnavailable
-from services.remote import TrainingRun
 from services.storage import file_tree
 
 if TYPE_CHECKING:
@@ -90,24 +88,6 @@ class Models(Part):
         return SdkModel(self._session.client, name=name, version=version, expand=False)
 
     # ---- from a training run -----------------------------------------------------------------------------------------------------
-
-    def experiments(self) -> list[str]:
-        with self._session.sdk_calls("The experiments can't be listed") as workspace:
-            from azureml.core import Experiment
-
-            return [str(experiment.name) for experiment in Experiment.list(workspace)]
-
-    def training_runs(self, experiment: str, limit: int = 50) -> list[TrainingRun]:
-        with self._session.sdk_calls(f"The runs of experiment {experiment} can't be listed", "experiment") as workspace:
-            from azureml.core import Experiment
-
-            runs = (
-                run for run in Experiment(workspace, experiment, _create_in_cloud=False).get_runs() if run.type != "azureml.PipelineRun"
-            )
-            return [
-                TrainingRun(run.id, experiment, run.display_name or "", run.status, parse_time(run._run_dto.get("start_time_utc")))
-                for run in islice(runs, limit)
-            ]
 
     def training_run_files(self, experiment: str, run_id: str) -> list[str]:
         with self._session.sdk_calls(f"The files of run {run_id} can't be listed", "run"):

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from services.azure.catalog import downloads, model_properties
 from services.azure.catalog.downloads import in_parallel
 from services.azure.catalog.uploads import upload_files
 from services.azure.sdk import Progress
-from services.azure.sdk_v2.session import Part, checked, created_at, described, number_of, parsed, word
+from services.azure.sdk_v2.session import Part, checked, created_at, described, number_of, parsed
 from services.azure.sdk_v2.storage import ARTIFACTS, blobs_at, store
 from services.domain import Metadata, Model
 from services.errors import NotFound, SettingsError
-from services.remote import TrainingRun
 from services.storage import file_tree
 
 if TYPE_CHECKING:
-    from azure.ai.ml import MLClient
     from azure.ai.ml.entities import Model as SdkModel
 
-_JOBS = 2_000
-"""How many of the latest jobs are looked through: the SDK lists those of a workspace, not of an experiment."""
 _OF_JOB = re.compile(r"azureml://jobs/([^/]+)/outputs/artifacts/paths/(.+)")
 
 
@@ -87,18 +82,6 @@ class Models(Part):
 
     # ---- from a training run -----------------------------------------------------------------------------------------------------
 
-    def experiments(self) -> list[str]:
-        """Of the latest jobs."""
-        with self._session.sdk_calls("The experiments can't be listed") as client:
-            return list(dict.fromkeys(str(job.experiment_name) for job in _jobs(client)))
-
-    def training_runs(self, experiment: str, limit: int = 50) -> list[TrainingRun]:
-        with self._session.sdk_calls(f"The runs of experiment {experiment} can't be listed", "experiment") as client:
-            jobs = (job for job in _jobs(client) if job.experiment_name == experiment and job.type != "pipeline")
-            return [
-                TrainingRun(job.name, experiment, job.display_name or "", word(job.status), created_at(job)) for job in islice(jobs, limit)
-            ]
-
     def training_run_files(self, experiment: str, run_id: str) -> list[str]:
         with self._session.sdk_calls(f"The files of run {run_id} can't be listed", "run"):
             return sorted(blobs_at(self._session, _artifacts(checked(run_id, "run"), ""))[1])
@@ -113,11 +96,6 @@ class Models(Part):
             place = f"azureml://jobs/{run_id}/outputs/artifacts/paths/{path}"
             model = SdkModel(name=checked(name, "name"), path=place, description=description or None, tags=dict(tags))
             return noun(client.models.create_or_update(model))
-
-
-def _jobs(client: MLClient) -> Iterator[Any]:
-    """The latest ones; None stands for those that the SDK can't read."""
-    return (job for job in islice(client.jobs.list(), _JOBS) if job is not None)
 
 
 def _artifacts(job: str, path: str) -> str:
