@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from services.azure.auth.sdk_errors import is_not_found, parse_time, run_status
+from services.azure.auth.sdk_errors import parse_time, run_status, unless_not_found
 from services.azure.auth.session import Session
 from services.azure.run_plan import MAX_NAME, RUN_TAG, description_of
 from services.connection import Connection
@@ -80,12 +80,7 @@ class History:
 
     def find(self, job_id: str) -> dict[str, Any] | None:
         """None where there is no such job."""
-        try:
-            return self.run(job_id)
-        except Exception as error:  # azure-core's, by its status
-            if is_not_found(error):
-                return None
-            raise
+        return unless_not_found(lambda: self.run(job_id))
 
     def details(self, job_id: str) -> Details:
         details = self._send("GET", f"runs/{job_id}/details")

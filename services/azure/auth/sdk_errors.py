@@ -171,24 +171,14 @@ def failure_kind(error: StudioError) -> FailureKind:
     return FailureKind.REFUSED if type(error) is StudioError and status is None else FailureKind.FINAL
 
 
-def is_sign_in_expired(error: BaseException) -> bool:
-    """Whether the service refused the token, though it may not have ended yet."""
-    return status_of(error) == 401
-
-
-def is_not_found(error: BaseException) -> bool:
-    """Whether there is no such thing in the service. Some errors carry no status: a bare Exception (`Environment.get`), the data access's
-    ExecutionError, and what `Dataset.get_by_name` raises."""
-    without_status = type(error).__name__ in ("Exception", "ExecutionError", "UserErrorException")
-    return status_of(error) == 404 or (without_status and re.search("not ?found|cannot find", str(error), re.IGNORECASE) is not None)
-
-
 def unless_not_found(function: Callable[[], T]) -> T | None:
-    """What it returns; None where there is no such thing in the service."""
+    """What it returns; None where there is no such thing in the service. Some errors carry no status: a bare Exception (`Environment.get`),
+    the data access's ExecutionError, and what `Dataset.get_by_name` raises."""
     try:
         return function()
     except Exception as error:  # its class says little
-        if is_not_found(error):
+        without_status = type(error).__name__ in ("Exception", "ExecutionError", "UserErrorException")
+        if status_of(error) == 404 or (without_status and re.search("not ?found|cannot find", str(error), re.IGNORECASE)):
             return None
         raise
 

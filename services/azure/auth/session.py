@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 from services import environment_variables
 from services.azure.auth import retry
 from services.azure.auth.credentials import Credential
-from services.azure.auth.sdk_errors import azure_errors, is_sign_in_expired
+from services.azure.auth.sdk_errors import azure_errors, status_of
 from services.azure.auth.throttling import notify_when_throttled
 from services.connection import Connection
 from services.errors import WorkspaceUnavailable
@@ -98,7 +98,7 @@ class Session(ABC, Generic[C]):
             try:
                 yield self.client
             except Exception as error:  # whatever class of the SDK: it is raised again
-                if is_sign_in_expired(error):  # the next call signs in again
+                if status_of(error) == 401:  # the token is not accepted any more: the next call signs in again
                     with self._lock:
                         self._client = None
                 raise

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from services.azure.auth import retry
+from services.azure.auth.sdk_errors import unless_not_found
 from services.azure.catalog.downloads import CHUNK_BYTES, ProgressCounter, blobs_by_path, in_parallel
 from services.azure.sdk import Progress
 from services.errors import WorkspaceUnavailable
@@ -26,18 +27,13 @@ def put_file(blob: Any, path: Path, arrived: Callable[[int], None]) -> None:
     Azure keeps uncommitted blocks for a week. One is taken for the same by its number and size, so the blob's name has to tell its content.
     Raises what the SDK raises.
     """
-    from azure.core.exceptions import ResourceNotFoundError
-
     size = path.stat().st_size
     with file_tree.reading(path) as content:
         if size <= CHUNK_BYTES:
             blob.upload_blob(content, length=size, overwrite=True, validate_content=True)
             arrived(size)
             return
-        try:
-            uncommitted = {block.id: block.size for block in blob.get_block_list("uncommitted")[1]}
-        except ResourceNotFoundError:
-            uncommitted = {}
+        uncommitted = {block.id: block.size for block in unless_not_found(lambda: blob.get_block_list("uncommitted")[1]) or ()}
         length, blocks = max(CHUNK_BYTES, -(-size // _MAX_BLOCKS)), list[str]()
         for number, start in enumerate(range(0, size, length)):
             name, count = f"{length:012}-{number:06}", min(length, size - start)

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from services import formats, log
 from services.azure.auth import retry
-from services.azure.auth.sdk_errors import FailureKind, azure_errors, failure_kind, is_sign_in_expired, run_status
+from services.azure.auth.sdk_errors import FailureKind, azure_errors, failure_kind, run_status, status_of
 from services.azure.auth.throttling import notify_when_throttled
 from services.azure.auth.token_relay import TOKEN_POLL_SECONDS, TokenReceiver
 from services.azure.run_history import Step
@@ -362,7 +362,7 @@ class Runner:
     def _wait_to_retry(self, error: StudioError, seconds: float) -> None:
         self._in_trouble = True
         self._store.update_run(self._run_id, error_code=type(error).__name__, error=f"{error.message} Retrying.")
-        if not (is_sign_in_expired(error) and self._token_receiver.wait(NEW_TOKEN_SECONDS)):
+        if not (status_of(error) == 401 and self._token_receiver.wait(NEW_TOKEN_SECONDS)):
             self._sleep(seconds)
         if not self._at_once:  # else only Azure ML knows whether it has the run
             self._end_if_canceled()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services import log
+from services.azure.auth.sdk_errors import unless_not_found
 from services.azure.catalog import downloads, mltables
 from services.azure.catalog.datasets import DATASTORE_PATH, TAG
 from services.azure.catalog.downloads import in_parallel
@@ -43,11 +44,8 @@ class Datasets(Part):
 
     def _versions(self, name: str) -> list[Data]:
         """Those that the program can name, oldest first; [] where there is no such dataset."""
-        from azure.core.exceptions import ResourceNotFoundError
-
-        with suppress(ResourceNotFoundError):
-            return sorted(filter(number_of, self._session.client.data.list(name)), key=number_of)
-        return []
+        assets = unless_not_found(lambda: list(self._session.client.data.list(name))) or []
+        return sorted(filter(number_of, assets), key=number_of)
 
     def _version(self, asset: Data, known: Collection[str]) -> DatasetVersion:
         tags = (asset.tags or {}) | {key: value for key, value in (asset.properties or {}).items() if key == TAG}
