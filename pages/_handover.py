@@ -41,7 +41,7 @@ _EXPORTS = {
 
 def export_menu(run: Run) -> None:
     """Downloads of the run as code, as a notebook and as an archive."""
-    with st.popover("Export", icon=":material/ios_share:", key=f"export-{run.id}", on_change="rerun") as opened:
+    with st.popover("Export", icon=":material/ios_share:", type="tertiary", key=f"export-{run.id}", on_change="rerun") as opened:
         if not opened.open:
             return
         from services.handover.secrets import disclose

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import streamlit as st
 
@@ -79,14 +79,19 @@ def toggle(key: str, change: Callable[..., None], id_: str, *, active: bool, ico
 # ---- on a run's page ---------------------------------------------------------------------------------------------------------------------
 
 
-def show_actions(pipelines: PipelineService, run: Run) -> None:
-    """The link to the run in Azure ML studio; publishing it, once it has completed."""
-    pipeline_run = pipelines.of(run.id)
-    if pipeline_run and run.status is RunStatus.COMPLETED:
-        with st.popover("Publish", icon=":material/publish:", key=f"publish-{run.id}"):
+def publish_menu(pipelines: PipelineService, run: Run) -> None:
+    """Publishing a run that has completed."""
+    if run.status is RunStatus.COMPLETED and pipelines.of(run.id):
+        with st.popover("Publish", icon=":material/publish:", type="tertiary", key=f"publish-{run.id}"):
             publish_form(pipelines, run)
+
+
+def studio_link(pipelines: PipelineService, run: Run) -> None:
+    """Where the run is in Azure ML studio, once it is there."""
+    pipeline_run = pipelines.of(run.id)
     if pipeline_run and pipeline_run.studio_url:
-        st.link_button("Open in studio", pipeline_run.studio_url, icon=":material/open_in_new:")
+        look: Any = {"type": "tertiary"} if run.status.ended else {}
+        st.link_button("Open in studio", pipeline_run.studio_url, icon=":material/open_in_new:", **look)
 
 
 def ask_cancel(pipelines: PipelineService, run: Run) -> None:

@@ -6,7 +6,7 @@ The confirmation is a dialog of the whole page, since the list and the page of a
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -46,8 +46,8 @@ def tag(ids: Sequence[str], done: str, text: str) -> StudioError | None:
     return say(ids, done, tags=tags)
 
 
-def show_said(run: Run) -> None:
-    """What people say of a run, and what can be done to keep it in order."""
+def show_said(run: Run, more: Callable[[], None]) -> None:
+    """What people say of a run, and what can be done to keep it in order; and, in the same line, `more`."""
     said = run.metadata
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         for tag in tags_as_lines(said.tags)[:20]:
@@ -70,6 +70,7 @@ def show_said(run: Run) -> None:
             st.rerun()
         if st.button("Delete", icon=":material/delete:", type="tertiary", key=f"delete-{run.id}"):
             ask_to_delete([run])
+        more()
     if said.note:
         st.text(displayable(visible(said.note)))
 

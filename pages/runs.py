@@ -139,15 +139,23 @@ def actions(run: Run) -> None:
     if offered and st.button("Rerun failed only", icon=":material/rule:", key=f"rerun-failed-{run.id}", help=help_text, disabled=not known):
         rerun = last_submission().submit(workspace, run.request_again(failed_only=True))
         switch_page("runs.py", query_params={"run": rerun.id})
-    if pipelines is not None:
-        _pipelines.show_actions(pipelines, run)
-    if run.status.ended:
-        help_text = "One HTML page to share or print: pictures, causes of failures, first rows, settings, provenance."
-        st.link_button("Report", f"downloads/report.html?{urlencode({'run': run.id})}", icon=":material/summarize:", help=help_text)
-    _handover.export_menu(run)
+    if pipelines is not None and not run.status.ended:  # from when it is there; later it is beside what can be taken of the run
+        _pipelines.studio_link(pipelines, run)
     label = "See results" if run.status.ended else "See results so far"
     if st.button(label, type="primary", icon=":material/table_chart:", key=f"results-{run.id}"):
         switch_page("results.py", query_params={"run": run.id})
+
+
+def what_to_take(run: Run) -> None:
+    """The report, the exports, the run in Azure ML studio, and publishing it there."""
+    if run.status.ended:
+        url = f"downloads/report.html?{urlencode({'run': run.id})}"
+        help_text = "One HTML page to share or print: pictures, causes of failures, first rows, settings, provenance."
+        st.link_button("Report", url, icon=":material/summarize:", type="tertiary", help=help_text)
+    _handover.export_menu(run)
+    if pipelines is not None and run.status.ended:
+        _pipelines.studio_link(pipelines, run)
+        _pipelines.publish_menu(pipelines, run)
 
 
 def show_outcome(run: Run) -> None:
@@ -248,7 +256,7 @@ else:
     _run_keeping.delete_dialog()
     run = workspace.runs.get(chosen)
     _layout.title(escape(truncate(" ".join(run.title.split()), 150)), escape(f"{run.id} · submitted {local_time(run.submitted_at)}"))
-    _run_keeping.show_said(run)
+    _run_keeping.show_said(run, lambda: what_to_take(run))
     active = not run.status.ended
     st.fragment(board, run_every=1.0 if active else None)(run.id, active)
     if (number := st.query_params.get("mini_batch", "")).isdecimal() and len(number) <= 12:
