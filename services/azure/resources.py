@@ -130,7 +130,7 @@ class AzureResources(StoredResources):
         for part, changes in parts:
             if part or changes:
                 with self._sdk.session.changing(next(iter(part), "tags"), f"run {run.id}"):
-                    self._sdk.jobs.open(there.experiment, there.id).describe(run.request.title(), **part, tags=changes)
+                    self._sdk.history.describe(there, run.request.title(), tags=changes, **part)
                 super()._change(ResourceKind.RUN, run_id, part, changes)
         kept_here = {name: value for name, value in given.items() if name not in ("name", "note")}
         return super()._change(ResourceKind.RUN, run_id, kept_here, {})

@@ -7,7 +7,7 @@ outputs. Its private ones change with its version; the addresses are the service
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -129,12 +129,20 @@ class History:
             if not (token := page.get("continuationToken")):
                 return
 
-    def change(self, experiment: str, job_id: str, values: Mapping[str, Any]) -> None:
-        """Set the display name, the description; tags are added to those that it has."""
-        self._send("PATCH", f"experiments/{experiment}/runs/{job_id}", dict(values))
-
-    def remove_tags(self, experiment: str, job_id: str, names: Sequence[str]) -> None:
-        self._send("DELETE", f"experiments/{experiment}/runs/{job_id}/tags", list(names))
+    def describe(self, job: PipelineRun, title: str, *, tags: Mapping[str, str], name: str | None = None, note: str | None = None) -> None:
+        """Set the display name of a job, of at most MAX_NAME characters, and its description, where they are given; and its tags, where ""
+        removes one. Azure ML has no job without a name or a description: a name of "" is the `title` again, a note of "" what it was
+        submitted with."""
+        path = f"experiments/{job.experiment}/runs/{job.id}"
+        wanted = {
+            "displayName": None if name is None else (name or title)[:MAX_NAME],
+            "description": None if note is None else note or description_of(title),
+            "tags": {key: value for key, value in tags.items() if value},
+        }
+        if any(wanted.values()):
+            self._send("PATCH", path, {key: value for key, value in wanted.items() if value})
+        if gone := [key for key, value in tags.items() if not value]:
+            self._send("DELETE", f"{path}/tags", gone)
 
     def _pipeline_run(self, run: Mapping[str, Any], experiment: str) -> PipelineRun:
         tags = run.get("tags") or {}
@@ -215,9 +223,10 @@ class Job(_Run, ABC):
     """A pipeline run (v1), or pipeline job (v2), of one step. `submitted_by` is the name of the person or application, "" where that isn't
     told."""
 
-    def __init__(self, history: History, job_id: str, experiment: str, submitted_by: str = "") -> None:
+    submitted_by = ""
+
+    def __init__(self, history: History, job_id: str) -> None:
         super().__init__(history, job_id)
-        self._experiment, self.submitted_by = experiment, submitted_by
         self.studio_url = history.studio_url(job_id)
 
     @abstractmethod
@@ -227,16 +236,3 @@ class Job(_Run, ABC):
     @abstractmethod
     def cancel(self) -> None:
         """Ask for it; the job ends later."""
-
-    def describe(self, title: str, *, name: str | None = None, note: str | None = None, tags: Mapping[str, str] | None = None) -> None:
-        """Set what is given: its display name, of at most MAX_NAME characters; its description; its tags, where "" removes one. Azure ML
-        has no job without a name or a description: a name of "" is the `title` again, a note of "" what it was submitted with."""
-        wanted = {
-            "displayName": None if name is None else (name or title)[:MAX_NAME],
-            "description": None if note is None else note or description_of(title),
-            "tags": {key: value for key, value in (tags or {}).items() if value},
-        }
-        if any(wanted.values()):
-            self._history.change(self._experiment, self._id, {key: value for key, value in wanted.items() if value})
-        if gone := [key for key, value in (tags or {}).items() if not value]:
-            self._history.remove_tags(self._experiment, self._id, gone)

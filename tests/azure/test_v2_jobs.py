@@ -16,7 +16,7 @@ from services.azure.sdk_v2.parts import sdk_v2
 from services.connection import from_environment
 from services.domain import DatasetFile, RunRequest
 from services.errors import NotFound, SettingsError, StudioError
-from services.remote import Frequency, Recurrence
+from services.remote import Frequency, PipelineRun, Recurrence
 from services.settings import ParallelRunSettings
 from services.storage.manifest import manifest_line
 
@@ -190,12 +190,13 @@ def test_two_datasets_are_refused(plan, jobs, tmp_path):
     assert refused.value.field == "dataset"
 
 
-def test_a_job_is_renamed_and_its_tags_changed(plan, submitted, ml):
-    job = submitted(plan())
-    job.describe("title", name='é: "it\'s"', note="look", tags={"team": "a", "x": "1"})
+def test_a_job_is_renamed_and_its_tags_changed(sdk, plan, submitted, ml):
+    submitted(plan())
+    job = PipelineRun("run-1", "batch-scoring", "Running")
+    sdk.history.describe(job, "title", name='é: "it\'s"', note="look", tags={"team": "a", "x": "1"})
     found = ml.jobs.get("run-1")
     assert (found.display_name, found.description, found.tags["team"]) == ('é: "it\'s"', "look", "a")
-    job.describe("title", name="", note="", tags={"team": ""})
+    sdk.history.describe(job, "title", name="", note="", tags={"team": ""})
     found = ml.jobs.get("run-1")
     assert (found.display_name, found.description, "team" in found.tags, found.tags["x"]) == ("title", "title", False, "1")
 

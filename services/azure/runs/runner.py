@@ -165,14 +165,14 @@ class Runner:
         self._with_retries("The run can't be started", lambda: self._sdk.jobs.start(known.id))
         self._job = self._with_retries("The run can't be read", lambda: self._sdk.jobs.open(self._plan.experiment, known.id))
         if not known.studio_url:
-            said = self._send_metadata(Metadata())
+            said = self._send_metadata(known, Metadata())
             self._save(replace(known, studio_url=self._job.studio_url, submitted_by=self._job.submitted_by))
-            self._send_metadata(said)  # whoever says something from now on sends it there: see AzureResources
+            self._send_metadata(known, said)  # whoever says something from now on sends it there: see AzureResources
 
     def _open(self) -> None:
         self._with_retries("The workspace can't be opened", lambda: self._sdk.session.client)
 
-    def _send_metadata(self, before: Metadata) -> Metadata:
+    def _send_metadata(self, known: PipelineRun, before: Metadata) -> Metadata:
         """Send what was said of the run while it was not in Azure ML yet; all that was said by now. Scoring goes on where it is refused."""
         run = self._store.run(self._run_id)
         after = run.metadata
@@ -182,7 +182,7 @@ class Runner:
         tags |= {key: value for key, value in after.tags.items() if before.tags.get(key) != value}
         try:
             with azure_errors("The run's name, note and tags did not all arrive in Azure ML"):
-                self._job.describe(run.request.title(), name=name, note=note, tags=tags)
+                self._sdk.history.describe(known, run.request.title(), name=name, note=note, tags=tags)
         except StudioError as error:
             self._warn(f"{_describe(error)} They are kept on this machine: say them again for Azure ML.")
         return after

@@ -56,10 +56,7 @@ class Jobs:
         if plan.published_id:
             return None
         source, entry_script = source_of(request, snapshot)
-        if plan.again:
-            datasets = [self._failed_files(files) for files in plan.again]
-        else:
-            datasets = [_dataset(workspace, reference) for reference in request.datasets]
+        datasets = [self._failed_files(files) for files in plan.again] or [_dataset(workspace, one) for one in request.datasets]
         inputs = [_named_input(dataset, number) for number, dataset in enumerate(datasets)]
         side_inputs = [
             _dataset(workspace, reference, "side_inputs").as_named_input(name).as_mount() for name, reference in request.side_inputs.items()
@@ -113,7 +110,7 @@ class Jobs:
             calls.submit_saved_pipeline_run_async(pipeline_run_id=job_id)
 
     def open(self, experiment: str, job_id: str) -> Job:
-        return Job(self._session, self._history, sdk_run(self._session.client, experiment, job_id), experiment)
+        return Job(self._session, self._history, sdk_run(self._session.client, experiment, job_id))
 
 
 class Step(run_history.Step):
@@ -138,8 +135,8 @@ class Step(run_history.Step):
 class Job(run_history.Job):
     """A PipelineRun of the SDK."""
 
-    def __init__(self, session: Session, history: History, run: Any, experiment: str) -> None:
-        super().__init__(history, run.id, experiment)
+    def __init__(self, session: Session, history: History, run: Any) -> None:
+        super().__init__(history, run.id)
         self._session, self._run, self.studio_url = session, run, str(run.get_portal_url())
 
     def status(self) -> str:

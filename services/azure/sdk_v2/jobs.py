@@ -115,7 +115,7 @@ class Jobs:
         """`create` has."""
 
     def open(self, experiment: str, job_id: str) -> Job:
-        return Job(self._session, self._history, self._history.run(checked(job_id, "run")), experiment)
+        return Job(self._session, self._history, self._history.run(checked(job_id, "run")))
 
 
 def loaded(document: Mapping[str, Any]) -> PipelineJob:
@@ -154,9 +154,9 @@ class Step(run_history.Step):
 
 
 class Job(run_history.Job):
-    def __init__(self, session: Session, history: History, run: Mapping[str, Any], experiment: str) -> None:
-        super().__init__(history, str(run["runId"]), experiment, str((run.get("createdBy") or {}).get("userName") or ""))
-        self._session = session
+    def __init__(self, session: Session, history: History, run: Mapping[str, Any]) -> None:
+        super().__init__(history, str(run["runId"]))
+        self._session, self.submitted_by = session, str((run.get("createdBy") or {}).get("userName") or "")
 
     def step(self) -> Step | None:
         """That of a pipeline within it, where it is one that was published."""
