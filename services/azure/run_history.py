@@ -6,12 +6,10 @@ outputs. Its private ones change with its version; the addresses are the service
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -46,16 +44,6 @@ class Details:
     logs: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Output:
-    """Where a step's output lies: the container, as of a `sdk.Store`, and the path of the folder or file there. One that is in no blob
-    store is downloaded below a folder by `download`."""
-
-    container: Any
-    path: str
-    download: Callable[[Path], object] | None = None
-
-
 class History:
     """Its methods raise what azure-core raises."""
 
@@ -67,23 +55,28 @@ class History:
 
     def studio_url(self, job_id: str) -> str:
         """The page of a job in Azure ML studio."""
-        return f"https://ml.azure.com/runs/{job_id}?wsid={self._path}"
+        tenant = self._session.connection.tenant_id
+        return f"https://ml.azure.com/runs/{job_id}?wsid={self._path}" + (f"&tid={tenant}" if tenant else "")
 
     def job(self, job_id: str) -> dict[str, Any]:
         """A job as it was submitted, in the words of the resource manager."""
         sender, _ = self._open()
         return dict(_sent(sender, "GET", f"{_MANAGEMENT}{self._path}/jobs/{job_id}?api-version={_API_VERSION}")["properties"])
 
-    def run(self, job_id: str) -> dict[str, Any]:
+    def run(self, run_id: str) -> dict[str, Any]:
         """A job or a step: `status`, `displayName`, `tags`, `properties`, `outputs`, `rootRunId` and more."""
-        return dict(self._send("GET", f"runs/{job_id}"))
+        return dict(self._send("GET", f"runs/{run_id}"))
 
     def find(self, job_id: str) -> dict[str, Any] | None:
         """None where there is no such job."""
         return unless_not_found(lambda: self.run(job_id))
 
-    def details(self, job_id: str) -> Details:
-        details = self._send("GET", f"runs/{job_id}/details")
+    def status(self, run_id: str) -> str:
+        """Of a job or a step, in the service's word: `sdk_errors.run_status` makes it one of ours."""
+        return str(self.run(run_id)["status"])
+
+    def details(self, run_id: str) -> Details:
+        details = self._send("GET", f"runs/{run_id}/details")
         error = (details.get("error") or {}).get("error") or {}
         return Details(
             code=str(error.get("code") or ""),
@@ -93,9 +86,17 @@ class History:
             logs=details.get("logFiles") or {},
         )
 
-    def children(self, job_id: str) -> list[dict[str, Any]]:
-        """The first page of them, which is all that a job of one step has."""
-        return list(self._send("GET", f"runs/{job_id}/children")["value"])
+    def step(self, job_id: str) -> str | None:
+        """The id of a job's step; None while it is not there yet. Where the job runs a published pipeline it is that one's."""
+        below: Mapping[str, Any] | None = {"runId": job_id, "runType": "azureml.PipelineRun"}
+        while below and below.get("runType") == "azureml.PipelineRun":
+            below = next(iter(self._send("GET", f"runs/{below['runId']}/children")["value"]), None)
+        return str(below["runId"]) if below else None
+
+    def reused(self, step_id: str) -> str:
+        """The id of the job whose output was taken instead of scoring; "" where it was scored."""
+        step = (self.run(step_id).get("properties") or {}).get("azureml.reusedrunid")
+        return str(self.run(step)["rootRunId"]) if step else ""
 
     def pipelines(self, experiment: str) -> Iterator[PipelineRun]:
         """The pipeline jobs of an experiment, newest first, page by page, with the `run_id` of those that have a RUN_TAG."""
@@ -186,53 +187,3 @@ def _sent(sender: Any, method: str, url: str, body: Any = None) -> Any:
     answer = sender.send_request(HttpRequest(method, url, json=body))
     answer.raise_for_status()
     return answer.json()
-
-
-# ---- one job -----------------------------------------------------------------------------------------------------------------------
-
-
-class _Run:
-    """A job or its step. What the history doesn't tell an SDK adds, each in its words. All raise what azure-core and the SDK raise."""
-
-    def __init__(self, history: History, run_id: str) -> None:
-        self._history, self._id = history, run_id
-
-    def status(self) -> str:
-        """In the service's word: `sdk_errors.run_status` makes it one of ours."""
-        return str(self._history.run(self._id)["status"])
-
-    def details(self) -> Details:
-        """As it is now."""
-        return self._history.details(self._id)
-
-
-class Step(_Run, ABC):
-    """The step of a job."""
-
-    def reused(self) -> str:
-        """The id of the job whose output was taken instead of scoring; "" where it was scored."""
-        step = (self._history.run(self._id).get("properties") or {}).get("azureml.reusedrunid")
-        return str(self._history.run(step)["rootRunId"]) if step else ""
-
-    @abstractmethod
-    def output(self) -> Output:
-        """Of a completed step."""
-
-
-class Job(_Run, ABC):
-    """A pipeline run (v1), or pipeline job (v2), of one step. `submitted_by` is the name of the person or application, "" where that isn't
-    told."""
-
-    submitted_by = ""
-
-    def __init__(self, history: History, job_id: str) -> None:
-        super().__init__(history, job_id)
-        self.studio_url = history.studio_url(job_id)
-
-    @abstractmethod
-    def step(self) -> Step | None:
-        """None while it is not there yet."""
-
-    @abstractmethod
-    def cancel(self) -> None:
-        """Ask for it; the job ends later."""

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from services.azure.auth.session import Session
-from services.azure.run_history import History, Job
+from services.azure.run_history import History
 from services.azure.run_plan import RunPlan
 from services.domain import Dataset, DatasetFile, Environment, Metadata, Model, RunRequest
 from services.errors import IntakeError, NotFound
 from services.intake.tabular import Table
-from services.remote import ComputeTarget, Datastore, PublishedPipeline, Recurrence, Schedule
+from services.remote import ComputeTarget, Datastore, PipelineRun, PublishedPipeline, Recurrence, Schedule
 
 Progress = Callable[[int, int], None]
 """Called with the bytes that have arrived and the bytes in all, from several threads. What it raises ends the transfer."""
@@ -246,9 +246,20 @@ class Computes(Protocol):
 # ---- runs ------------------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Output:
+    """Where a step's output lies: the container, as of a `Store`, and the path of the folder or file there. One that is in no blob store is
+    downloaded below a folder by `download`."""
+
+    container: Any
+    path: str
+    download: Callable[[Path], object] | None = None
+
+
 class Jobs(Protocol):
-    """Runs, submitted once whatever answer is lost. A runner calls these in order: `build`, `create`, `start`, `open`; it keeps the id on
-    disk before `start`, so that a runner after it goes on from there. They raise what the SDK raises, and StudioError."""
+    """Runs, each a pipeline run (v1) or pipeline job (v2) of one step, submitted once whatever answer is lost. A runner calls these in
+    order: `build`, `create`, `start`; it keeps the id on disk before `start`, so that a runner after it goes on from there. How it goes is
+    in the run history. They raise what the SDK raises, and StudioError."""
 
     def starts_at_once(self, plan: RunPlan) -> bool:
         """Whether `create` starts the job too, so that only the service knows whether a run without an id was submitted: `find` asks it.
@@ -266,8 +277,11 @@ class Jobs(Protocol):
     def start(self, job_id: str) -> None:
         """Start a job that was created; does nothing where it was started already."""
 
-    def open(self, experiment: str, job_id: str) -> Job:
-        """Raises NotFound."""
+    def cancel(self, job: PipelineRun) -> None:
+        """Ask for it; the job ends later."""
+
+    def output(self, job: PipelineRun, step_id: str) -> Output:
+        """Of a completed step."""
 
 
 class Pipelines(Protocol):

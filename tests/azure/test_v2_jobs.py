@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from services.azure.auth.sdk_errors import azure_errors
-from services.azure.run_history import Job
+from services.azure.run_history import Details
 from services.azure.run_plan import FailedFiles, RunPlan
-from services.azure.sdk import Jobs, Sdk
+from services.azure.sdk import Jobs, Output, Sdk
 from services.azure.sdk_v2.parts import sdk_v2
 from services.connection import from_environment
 from services.domain import DatasetFile, RunRequest
@@ -56,14 +56,48 @@ def plan(inputs, tmp_path):
     return make
 
 
+@dataclass
+class Job:
+    """A job of the service, whoever submitted it, and its step."""
+
+    sdk: Sdk
+    experiment: str
+    id: str
+
+    @property
+    def there(self) -> PipelineRun:
+        return PipelineRun(self.id, self.experiment, self.status())
+
+    def status(self) -> str:
+        return self.sdk.history.status(self.id)
+
+    def step(self) -> str | None:
+        return self.sdk.history.step(self.id)
+
+    def step_status(self) -> str:
+        return self.sdk.history.status(self.step()) if self.step() else ""
+
+    def details(self) -> Details:
+        return self.sdk.history.details(self.step())
+
+    def reused(self) -> str:
+        return self.sdk.history.reused(self.step())
+
+    def output(self) -> Output:
+        return self.sdk.jobs.output(self.there, self.step())
+
+    def cancel(self) -> None:
+        self.sdk.jobs.cancel(self.there)
+
+
 @pytest.fixture
-def submitted(jobs, tmp_path):
+def submitted(sdk, jobs, tmp_path):
     """`submitted(plan)` is the job of a run."""
 
     def submit(of: RunPlan, run_id: str = "run-1") -> Job:
         created = jobs.create(jobs.build(of, tmp_path / f"snapshot {run_id}"), of, run_id)
         jobs.start(created)
-        return jobs.open(of.experiment, created)
+        return Job(sdk, of.experiment, created)
 
     return submit
 
@@ -81,19 +115,16 @@ def ended(job: Job) -> str:
 
 
 def rows_of(job: Job) -> list[str]:
-    step = job.step()
-    assert step
-    output = step.output()
+    output = job.output()
     return sorted(output.container.download_blob(f"{output.path}/parallel_run_step.txt").readall().decode().splitlines())
 
 
-def test_a_run_is_submitted_followed_and_its_output_found(jobs, plan, submitted):
+def test_a_run_is_submitted_followed_and_its_output_found(sdk, plan, submitted):
     job = submitted(plan(allowed_failed_count=3, run_max_try=2, allowed_failed_percent=50, append_row_file_name="parallel_run_step.txt"))
-    assert "/runs/run-1?" in job.studio_url
+    assert "/runs/run-1?" in sdk.history.studio_url(job.id)
     assert ended(job) == "Completed"
-    step = job.step()
-    assert (step.status(), step.reused()) == ("Completed", "")
-    details = step.details()
+    assert (job.step_status(), job.reused()) == ("Completed", "")
+    details = job.details()
     assert details.started_at <= details.ended_at
     assert details.code == details.message == ""
     assert "logs/job_result.txt" in details.logs
@@ -110,22 +141,22 @@ def test_a_run_whose_answer_is_lost_is_one_job(azure, plan, submitted, ml, times
     assert [job.name for job in ml.jobs.list()] == ["run-1"]
 
 
-def test_a_run_is_found_by_its_name_and_not_before(jobs, plan, submitted):
+def test_a_run_is_found_by_its_name_and_not_before(sdk, jobs, plan, submitted):
     of = plan()
     assert jobs.starts_at_once(of)
     assert jobs.find(of, "run-1") is None
     submitted(of)
     assert jobs.find(of, "run-1") == "run-1"
     with pytest.raises(NotFound), azure_errors("The run can't be read"):
-        jobs.open("batch-scoring", "run-2")
+        sdk.history.run("run-2")
 
 
 def test_a_running_job_has_logs_and_is_canceled(azure, plan, submitted):
     azure.service.set_queue_seconds(600, azure.workspace)
     job = submitted(plan(SLEEPS))
-    until(lambda: (step := job.step()) and step.status() == "Queued")
+    until(lambda: job.step_status() == "Queued")
     azure.service.set_queue_seconds(0, azure.workspace)
-    until(lambda: job.step().status() == "Running" and job.step().details().logs)
+    until(lambda: job.step_status() == "Running" and job.details().logs)
     azure.service.fault("POST *{ws}/jobs/run-1/cancel*", lost=True)
     job.cancel()
     assert ended(job) == "Canceled"
@@ -137,7 +168,7 @@ def test_a_failed_step_says_its_error_and_its_logs_the_cause(plan, submitted):
 
     job = submitted(plan(RAISES, run_max_try=1))
     assert ended(job) == "Failed"
-    details = job.step().details()
+    details = job.details()
     assert details.code == "UserError"
     assert "std_log_0.txt" in details.message
     assert "no such colour" in requests.get(details.logs["logs/job_error.txt"], timeout=60).text
@@ -157,7 +188,7 @@ def test_an_earlier_output_is_reused_where_that_is_allowed(plan, submitted):
     assert ended(first) == "Completed"
     again = submitted(of, "run-2")
     assert ended(again) == "Completed"
-    assert again.step().reused() == "run-1"
+    assert again.reused() == "run-1"
     assert rows_of(again) == rows_of(first)
 
 
@@ -178,7 +209,7 @@ def test_a_script_that_writes_its_own_output_finds_the_folder(plan, submitted):
     )
     job = submitted(plan(script, output_action="summary_only"))
     assert ended(job) == "Completed"
-    output = job.step().output()
+    output = job.output()
     names = [blob.name for blob in output.container.list_blobs(name_starts_with=output.path + "/")]
     assert sorted(name.rpartition("/")[2] for name in names) == [f"{number}.csv" for number in range(5)]
 
@@ -191,8 +222,7 @@ def test_two_datasets_are_refused(plan, jobs, tmp_path):
 
 
 def test_a_job_is_renamed_and_its_tags_changed(sdk, plan, submitted, ml):
-    submitted(plan())
-    job = PipelineRun("run-1", "batch-scoring", "Running")
+    job = submitted(plan()).there
     sdk.history.describe(job, "title", name='é: "it\'s"', note="look", tags={"team": "a", "x": "1"})
     found = ml.jobs.get("run-1")
     assert (found.display_name, found.description, found.tags["team"]) == ('é: "it\'s"', "look", "a")
@@ -217,7 +247,7 @@ def test_a_published_pipeline_is_a_batch_endpoint_that_others_call(sdk, publishe
     assert (published.name, published.description, published.active) == ("Nightly: é'\"", "every night", True)
     assert published.endpoint.startswith(f"https://{published.id}.")
     made = ml.batch_endpoints.invoke(published.id, inputs={"mini_batch_size": Input(type="string", default="5")})
-    job = sdk.jobs.open(published.id, made.name)
+    job = Job(sdk, published.id, made.name)
     assert ended(job) == "Completed"
     assert rows_of(job) == [f"{number}.csv: 5" for number in range(5)]
     assert [run.id for run in sdk.history.pipelines(published.id)] == [made.name]
@@ -251,7 +281,7 @@ def test_a_schedule_runs_a_published_pipeline(sdk, published, ml, recurrence):
     made = sdk.pipelines.schedule(published.id, "at 'night'", "batch-scoring", recurrence, {"mini_batch_size": "5"})
     assert (made.name, made.pipeline_id, made.active, made.recurrence) == ("at 'night'", published.id, True, str(recurrence))
     started = ml.schedules.trigger(made.id)
-    job = sdk.jobs.open("batch-scoring", started.job_name)
+    job = Job(sdk, "batch-scoring", started.job_name)
     assert ended(job) == "Completed"
     assert rows_of(job) == [f"{number}.csv: 5" for number in range(5)]
     sdk.pipelines.set_schedule(made.id, active=False)
@@ -266,7 +296,7 @@ def test_jobs_of_others_are_in_the_history_newest_first(sdk, job, ml, plan, subm
     ]
     (ours,) = sdk.history.pipelines("batch-scoring")
     assert (ours.id, ours.run_id, ours.title, ours.note, ours.tags) == ("run-1", "run-1", "clf:1 on rows:1", "", {})
-    assert ended(sdk.jobs.open("exp", "theirs")) == "Completed"
+    assert ended(Job(sdk, "exp", "theirs")) == "Completed"
 
 
 def test_an_upload_of_code_that_is_refused_ends_and_is_done_again(azure, plan, submitted):

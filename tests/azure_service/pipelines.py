@@ -37,7 +37,6 @@ class Pipelines:
         self._graphs: dict[str, dict[str, Any]] = {}
         self._runs: dict[str, dict[str, Any]] = {}
         self._executions: dict[str, GraphExecution] = {}
-        self._said: dict[str, str] = {}  # status words that were set from outside
 
     # ---- for the other handlers --------------------------------------------------------------------------------------------------
 
@@ -103,7 +102,7 @@ class Pipelines:
     def described(self, run: dict[str, Any]) -> dict[str, Any]:
         """The run with its status of now."""
         state = self._workspace.history.run(run["Id"])
-        code = self._said.get(run["Id"]) or _PIPELINE_STATUS.get(state["status"], state["status"])
+        code = _PIPELINE_STATUS.get(state["status"], state["status"])
         return run | {
             "Status": {"StatusCode": code, "StatusDetail": None, "CreationTime": run["CreatedDate"], "EndTime": state["endTimeUtc"]},
             "HasErrors": code == "Failed",
@@ -111,9 +110,8 @@ class Pipelines:
 
     def say_status(self, run_id: str, status: str, *, ended: bool) -> None:
         """Let a run say this word, whatever its steps do."""
-        self._said[run_id] = self._workspace.history.run(run_id)["status"] = status
+        self._workspace.history.say_status(run_id, status, ended=ended)
         if ended:
-            self._workspace.history.run(run_id)["endTimeUtc"] = now()
             self._executions[run_id].cancel()
 
     def stop(self) -> None:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from services.azure.catalog import downloads
-from services.azure.run_history import Step
 from services.azure.run_plan import RunPlan
 from services.azure.runs.run_folder import AzureRunFolder
-from services.azure.sdk import Progress
+from services.azure.sdk import Output, Progress
 from services.storage.atomic import atomic_write
 
 _MAX_LOGS = 2_000
@@ -22,12 +21,11 @@ _MAX_LOG_BYTES = 50_000_000
 _CHUNK_BYTES = 1 << 20
 
 
-def fetch_logs(step: Step, folder: AzureRunFolder, *, max_logs: int = _MAX_LOGS) -> None:
-    """Download the log files of a step, up to `max_logs` of them, those for people first. Raises requests' errors, and what the SDK
-    raises."""
+def fetch_logs(addresses: Mapping[str, str], folder: AzureRunFolder, *, max_logs: int = _MAX_LOGS) -> None:
+    """Download the log files of a step, up to `max_logs` of them, those for people first. `addresses` as `Details.logs`. Raises requests'
+    errors."""
     import requests
 
-    addresses = step.details().logs
     names = sorted(addresses, key=lambda name: (not name.startswith(("logs/job_", "logs/user/", "user_logs/")), name))
     with requests.Session() as session:
         for name in names[:max_logs]:
@@ -41,11 +39,10 @@ def fetch_logs(step: Step, folder: AzureRunFolder, *, max_logs: int = _MAX_LOGS)
                 _write(answer.iter_content(_CHUNK_BYTES), target, _MAX_LOG_BYTES)
 
 
-def fetch_output(step: Step, plan: RunPlan, folder: AzureRunFolder, progress: Progress) -> None:
+def fetch_output(output: Output, plan: RunPlan, folder: AzureRunFolder, progress: Progress) -> None:
     """Download the files of the output. What had arrived when an earlier download broke off isn't fetched again. Raises as
     `downloads.fetch`, and what the SDK raises, whose own download is used where the output is not in a blob store only."""
     incoming = folder.output_incoming
-    output = step.output()
     shutil.rmtree(folder.output, ignore_errors=True)  # of an earlier download; there may be no room for both
     if output.download:
         output.download(incoming)

@@ -16,14 +16,13 @@ from dataclasses import replace
 from datetime import datetime
 from io import FileIO
 from pathlib import Path
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from services import formats, log
 from services.azure.auth import retry
 from services.azure.auth.sdk_errors import FailureKind, azure_errors, failure_kind, run_status, status_of
 from services.azure.auth.throttling import notify_when_throttled
 from services.azure.auth.token_relay import TOKEN_POLL_SECONDS, TokenReceiver
-from services.azure.run_history import Step
 from services.azure.runs import artifacts, job_logs, output_reader
 from services.azure.runs.run_folder import AzureRunFolder
 from services.azure.sdks import sdk_of
@@ -44,6 +43,7 @@ NEW_TOKEN_SECONDS = 1.5 * TOKEN_POLL_SECONDS  # that one may take to arrive, whe
 
 _MAY_BE_THERE = "Azure ML may have the run: resume it, to follow it where it is there, and else to submit it."
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -69,6 +69,7 @@ class Runner:
         log.hide(token_receiver.connection.secret, *token_receiver.connection.tokens.values())
         self._token_receiver = token_receiver
         self._sdk = sdk_of(token_receiver.connection, self._set_doing)
+        self._history = self._sdk.history
         self._known = self._folder.pipeline_run()
         self._at_once = self._sdk.jobs.starts_at_once(self._plan)
         self._may_be_there = self._at_once  # though its id is not known
@@ -133,13 +134,13 @@ class Runner:
         self._store.update_run(self._run_id, status=RunStatus.NOT_STARTED, heartbeat_at=utc_now())
         self._open()
         what = "The published pipeline can't be run" if plan.published_id else "The run can't be submitted"
-        job_id = self._with_retries(what, lambda: jobs.find(plan, self._run_id)) if self._at_once else None
+        job_id = self._with_retries(what, jobs.find, plan, self._run_id) if self._at_once else None
         self._may_be_there = job_id is not None
         if job_id is None:
             self._end_if_canceled()
-            built = self._with_retries("The pipeline can't be built", lambda: jobs.build(plan, self._folder.source))
+            built = self._with_retries("The pipeline can't be built", jobs.build, plan, self._folder.source)
             self._end_if_canceled()
-            job_id = self._with_retries(what, lambda: self._create_job(built))
+            job_id = self._with_retries(what, self._create_job, built)
         self._end_if_canceled()  # a pipeline run that is never started does nothing
         self._save(PipelineRun(job_id, plan.experiment, RunStatus.NOT_STARTED, run_id=self._run_id))
 
@@ -162,11 +163,12 @@ class Runner:
         assert self._known
         known = self._known
         self._open()
-        self._with_retries("The run can't be started", lambda: self._sdk.jobs.start(known.id))
-        self._job = self._with_retries("The run can't be read", lambda: self._sdk.jobs.open(self._plan.experiment, known.id))
+        self._with_retries("The run can't be started", self._sdk.jobs.start, known.id)
+        there = self._with_retries("The run can't be read", self._history.run, known.id)
         if not known.studio_url:
             said = self._send_metadata(known, Metadata())
-            self._save(replace(known, studio_url=self._job.studio_url, submitted_by=self._job.submitted_by))
+            by = (there.get("createdBy") or {}).get("userName") or ""
+            self._save(replace(known, studio_url=self._history.studio_url(known.id), submitted_by=by))
             self._send_metadata(known, said)  # whoever says something from now on sends it there: see AzureResources
 
     def _open(self) -> None:
@@ -182,7 +184,7 @@ class Runner:
         tags |= {key: value for key, value in after.tags.items() if before.tags.get(key) != value}
         try:
             with azure_errors("The run's name, note and tags did not all arrive in Azure ML"):
-                self._sdk.history.describe(known, run.request.title(), name=name, note=note, tags=tags)
+                self._history.describe(known, run.request.title(), name=name, note=note, tags=tags)
         except StudioError as error:
             self._warn(f"{_describe(error)} They are kept on this machine: say them again for Azure ML.")
         return after
@@ -190,36 +192,37 @@ class Runner:
     # ---- follow ---------------------------------------------------------------------------------------------------------------
 
     def _follow(self) -> Outcome:
-        wait, cancel_sent, step = MIN_POLL_SECONDS, False, None
+        assert self._known
+        job, step = self._known, None
+        wait, cancel_sent = MIN_POLL_SECONDS, False
         logs_wait, logs_at = MIN_LOG_POLL_SECONDS, time.monotonic() + MIN_LOG_POLL_SECONDS
         while True:
-            sdk_status = self._with_retries("The run can't be read", self._job.status)
-            if step is None:
-                step = self._with_retries("The run's step can't be read", self._job.step)
-            step_status = self._with_retries("The run's step can't be read", step.status) if step else ""
+            sdk_status = self._with_retries("The run can't be read", self._history.status, job.id)
+            step = step or self._with_retries("The run's step can't be read", self._history.step, job.id)
+            step_status = self._with_retries("The run's step can't be read", self._history.status, step) if step else ""
             changed = self._update_status(sdk_status, step_status)
-            if ended := self._ended(sdk_status):
-                return self._fetch(ended, step)
+            if ended := self._ended(job, sdk_status):
+                return self._fetch(ended, job, step)
             if self._store.cancel_requested(self._run_id) and not cancel_sent:
-                self._with_retries("The run can't be canceled", self._job.cancel)
+                self._with_retries("The run can't be canceled", self._sdk.jobs.cancel, job)
                 cancel_sent, changed = True, True
             if step and time.monotonic() >= logs_at:
                 with log.suppress(logger, "Later", StudioError), azure_errors("The logs can't be fetched"):  # they are fetched at the end
-                    artifacts.fetch_logs(step, self._folder, max_logs=MAX_LIVE_LOGS)
+                    artifacts.fetch_logs(self._history.details(step).logs, self._folder, max_logs=MAX_LIVE_LOGS)
                 self._note_progress()
                 logs_wait = min(MAX_LOG_POLL_SECONDS, logs_wait * 1.5)
                 logs_at = time.monotonic() + logs_wait
             wait = MIN_POLL_SECONDS if changed else min(MAX_POLL_SECONDS, wait * 1.3)
             self._sleep(wait)
 
-    def _ended(self, sdk_status: str) -> RunStatus | None:
+    def _ended(self, job: PipelineRun, sdk_status: str) -> RunStatus | None:
         """How the run ended; None while it hasn't. Of a status that isn't known here its end tells."""
         status = run_status(sdk_status)
         if isinstance(status, RunStatus):
             return status if status.ended else None
-        if not self._with_retries("The run can't be read", self._job.details).ended_at:
+        if not self._with_retries("The run can't be read", self._history.details, job.id).ended_at:
             return None
-        last = self._with_retries("The run can't be read", self._job.status)  # it may have ended with another
+        last = self._with_retries("The run can't be read", self._history.status, job.id)  # it may have ended with another
         self._update_status(last, "")
         status = run_status(last)
         return status if isinstance(status, RunStatus) and status.ended else RunStatus.FAILED
@@ -259,13 +262,13 @@ class Runner:
 
     # ---- fetch ----------------------------------------------------------------------------------------------------------------
 
-    def _fetch(self, status: RunStatus, step: Step | None) -> Outcome:
+    def _fetch(self, status: RunStatus, job: PipelineRun, step: str | None) -> Outcome:
         if step:
             self._fetch_logs(step)
             self._note_progress()
         if status is RunStatus.CANCELED:
             return Outcome(status, None, f"Canceled {'on request' if self._store.cancel_requested(self._run_id) else 'in Azure ML'}.")
-        details = self._with_retries("The run can't be read", (step or self._job).details)
+        details = self._with_retries("The run can't be read", self._history.details, step or job.id)
         self._ended_at = details.ended_at
         if details.started_at:
             self._store.update_run(self._run_id, started_at=details.started_at)
@@ -277,11 +280,14 @@ class Runner:
         if step:
             what = "The run's output can't be fetched"
             self._report_progress(0, 0)
-            self._with_retries(what, lambda: artifacts.fetch_output(step, self._plan, self._folder, self._report_progress))
+            self._with_retries(what, self._fetch_output, job, step)
             self._note_reuse(step)
         if self._plan.request.settings.output_action == "append_row":
             return self._count_rows()
         return Outcome(status)
+
+    def _fetch_output(self, job: PipelineRun, step: str) -> None:
+        artifacts.fetch_output(self._sdk.jobs.output(job, step), self._plan, self._folder, self._report_progress)
 
     def _report_progress(self, done: int, total: int) -> None:
         """The bytes of the output. Raises Canceled where a cancel is requested: the run has ended in Azure ML."""
@@ -292,10 +298,12 @@ class Runner:
             raise Canceled(" during the download of its output: the run is completed in Azure ML, which has the output")
         self._set_doing(f"Fetching the output: {formats.size(done)} of {formats.size(total)}" if total else "Fetching the output")
 
-    def _fetch_logs(self, step: Step) -> None:
+    def _fetch_logs(self, step: str) -> None:
         """Where that fails the run has a warning: its output is more important."""
         try:
-            self._with_retries("The run's logs can't be fetched", lambda: artifacts.fetch_logs(step, self._folder))
+            self._with_retries(
+                "The run's logs can't be fetched", lambda: artifacts.fetch_logs(self._history.details(step).logs, self._folder)
+            )
         except (ConnectionLost, StudioError) as error:
             self._warn(str(error))
 
@@ -324,9 +332,9 @@ class Runner:
             self._warn(_describe(error))
         return Outcome(RunStatus.COMPLETED)
 
-    def _note_reuse(self, step: Step) -> None:
+    def _note_reuse(self, step: str) -> None:
         """Store the run whose output Azure ML reused: by our id where it is one of ours."""
-        if not (reused := self._with_retries("The run's step can't be read", step.reused)):
+        if not (reused := self._with_retries("The run's step can't be read", self._history.reused, step)):
             return
         known = ((run.id, AzureRunFolder(self._home, run.id).pipeline_run()) for run in self._store.runs(1000))
         ours = (run_id for run_id, pipeline_run in known if pipeline_run and pipeline_run.id == reused)
@@ -334,8 +342,8 @@ class Runner:
 
     # ---- retries and heartbeats ---------------------------------------------------------------------------------------
 
-    def _with_retries(self, what: str, function: Callable[[], T]) -> T:
-        """What `function` returns, retried by the runner's policy.
+    def _with_retries(self, what: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `function` returns of these, retried by the runner's policy.
 
         Raises ConnectionLost where that doesn't help, or the sign-in or a permission is refused; the StudioError itself for what Azure ML
         refuses to do.
@@ -343,7 +351,7 @@ class Runner:
 
         def attempt() -> T:
             with notify_when_throttled(self._set_doing), azure_errors(what):
-                return function()
+                return function(*args, **kwargs)
 
         try:
             answer = retry.call(retry.RUNNER, attempt, self._wait_to_retry)

@@ -16,15 +16,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services.azure import run_history
 from services.azure.catalog.datasets import azure_partition_format
-from services.azure.run_history import History, Output
 from services.azure.run_plan import OUTPUT, RUN_TAG, STEP, FailedFiles, RunPlan, description_of, source_of
+from services.azure.sdk import Output
 from services.azure.sdk_v1.datasets import Datasets, container_of
 from services.azure.sdk_v1.environments import Environments
 from services.azure.sdk_v1.session import Session
 from services.domain import parse_reference
 from services.errors import StudioError
+from services.remote import PipelineRun
 from services.settings import PIPELINE_PARAMETERS
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ OUTPUT_FOLDER = "results"
 
 
 class Jobs:
-    def __init__(self, session: Session, datasets: Datasets, environments: Environments, history: History) -> None:
-        self._session, self._datasets, self._environments, self._history = session, datasets, environments, history
+    def __init__(self, session: Session, datasets: Datasets, environments: Environments) -> None:
+        self._session, self._datasets, self._environments = session, datasets, environments
 
     def starts_at_once(self, plan: RunPlan) -> bool:
         """A run of a published pipeline: creating and starting are one call."""
@@ -109,44 +109,17 @@ class Jobs:
         if not calls.get_pipeline_run_async(job_id).is_submitted:
             calls.submit_saved_pipeline_run_async(pipeline_run_id=job_id)
 
-    def open(self, experiment: str, job_id: str) -> Job:
-        return Job(self._session, self._history, sdk_run(self._session.client, experiment, job_id))
+    def cancel(self, job: PipelineRun) -> None:
+        sdk_run(self._session.client, job.experiment, job.id).cancel()
 
-
-class Step(run_history.Step):
-    """A StepRun of the SDK."""
-
-    def __init__(self, session: Session, history: History, run: Any) -> None:
-        super().__init__(history, run.id)
-        self._session, self._run = session, run
-
-    def status(self) -> str:
-        return str(self._run.get_status())
-
-    def output(self) -> Output:
+    def output(self, job: PipelineRun, step_id: str) -> Output:
         """The SDK's own download holds each file in memory, writes an empty one where it can't read it, and follows names that lead out of
         the folder."""
-        reference = self._run.get_output_data(OUTPUT)
+        steps = sdk_run(self._session.client, job.experiment, job.id).get_steps()
+        reference = next(step for step in steps if step.id == step_id).get_output_data(OUTPUT)
         container = container_of(reference.datastore, self._session)
         download = None if container else partial(reference.download, overwrite=True, show_progress=False)
         return Output(container, reference.path_on_datastore or "", download)
-
-
-class Job(run_history.Job):
-    """A PipelineRun of the SDK."""
-
-    def __init__(self, session: Session, history: History, run: Any) -> None:
-        super().__init__(history, run.id)
-        self._session, self._run, self.studio_url = session, run, str(run.get_portal_url())
-
-    def status(self) -> str:
-        return str(self._run.get_status())
-
-    def step(self) -> Step | None:
-        return next((Step(self._session, self._history, run) for run in self._run.get_steps()), None)
-
-    def cancel(self) -> None:
-        self._run.cancel()
 
 
 def with_parameters(settings: Mapping[str, Any]) -> dict[str, Any]:

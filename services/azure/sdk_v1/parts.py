@@ -20,5 +20,5 @@ def sdk_v1(connection: Connection, notify: Callable[[str], None], *, of_a_comman
     session = Session(connection, notify, of_a_command=of_a_command)
     history = History(session, lambda: str(session.client.discovery_url))
     datasets, environments = Datasets(session), Environments(session)
-    jobs, pipelines = Jobs(session, datasets, environments, history), Pipelines(session)
+    jobs, pipelines = Jobs(session, datasets, environments), Pipelines(session)
     return Sdk("SDK v1", "azureml-core", session, history, Models(session), datasets, environments, Computes(session), jobs, pipelines)

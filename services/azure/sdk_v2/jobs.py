@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml  # type: ignore[import-untyped]
 
-from services.azure import run_history
 from services.azure.catalog.datasets import DATASTORE_PATH, azure_partition_format
 from services.azure.catalog.environments import to_make
 from services.azure.catalog.mltables import mltable
-from services.azure.run_history import History, Output
+from services.azure.run_history import History
 from services.azure.run_plan import MAX_NAME, OUTPUT, RUN_TAG, FailedFiles, RunPlan, description_of, source_of
+from services.azure.sdk import Output
 from services.azure.sdk_v2 import storage
 from services.azure.sdk_v2.datasets import Datasets
 from services.azure.sdk_v2.environments import NEEDED
@@ -24,7 +24,7 @@ from services.domain import parse_reference
 from services.errors import SettingsError, StudioError
 from services.handover.azure_packages import IMAGE, conda_of
 from services.parallel_job import Input, component_inputs, job_document, published_job
-from services.remote import SERVERLESS
+from services.remote import SERVERLESS, PipelineRun
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import PipelineJob
@@ -114,8 +114,25 @@ class Jobs:
     def start(self, job_id: str) -> None:
         """`create` has."""
 
-    def open(self, experiment: str, job_id: str) -> Job:
-        return Job(self._session, self._history, self._history.run(checked(job_id, "run")))
+    def cancel(self, job: PipelineRun) -> None:
+        """An answer that is lost may be one that it is canceled."""
+        try:
+            self._session.client.jobs.begin_cancel(job.id, polling=False)
+        except Exception:
+            if self._history.status(job.id) not in ("CancelRequested", "Canceled", "Completed", "Failed"):
+                raise
+
+    def output(self, job: PipelineRun, step_id: str) -> Output:
+        """Where the data asset is that Azure ML makes of each output, of another's job its first; else at the place that is the default."""
+        outputs: dict[str, Any] = self._history.run(step_id).get("outputs") or {}
+        asset = str((outputs.get(OUTPUT) or next(iter(outputs.values()), None) or {}).get("assetId") or "")
+        place = f"azureml/{step_id}/{OUTPUT}"
+        if asset:
+            *_, name, _, version = asset.split("/")
+            place = str(self._session.client.data.get(checked(name, "dataset"), version).path)
+        match = DATASTORE_PATH.fullmatch(place)
+        here = storage.store(self._session, match[1] if match else "")
+        return Output(here.blobs, (match[2] if match else place).rstrip("/"))
 
 
 def loaded(document: Mapping[str, Any]) -> PipelineJob:
@@ -133,42 +150,3 @@ def component_name(endpoint_name: str) -> str:
 def default_deployment(endpoint: Any) -> str:
     """Of a batch endpoint; "" where it has none, and takes no calls."""
     return str(getattr(endpoint.defaults, "deployment_name", None) or "")
-
-
-class Step(run_history.Step):
-    def __init__(self, session: Session, history: History, run_id: str) -> None:
-        super().__init__(history, run_id)
-        self._session = session
-
-    def output(self) -> Output:
-        """Where the data asset is that Azure ML makes of each output, of another's job its first; else at the place that is the default."""
-        outputs: dict[str, Any] = self._history.run(self._id).get("outputs") or {}
-        asset = str((outputs.get(OUTPUT) or next(iter(outputs.values()), None) or {}).get("assetId") or "")
-        place = f"azureml/{self._id}/{OUTPUT}"
-        if asset:
-            *_, name, _, version = asset.split("/")
-            place = str(self._session.client.data.get(checked(name, "dataset"), version).path)
-        match = DATASTORE_PATH.fullmatch(place)
-        here = storage.store(self._session, match[1] if match else "")
-        return Output(here.blobs, (match[2] if match else place).rstrip("/"))
-
-
-class Job(run_history.Job):
-    def __init__(self, session: Session, history: History, run: Mapping[str, Any]) -> None:
-        super().__init__(history, str(run["runId"]))
-        self._session, self.submitted_by = session, str((run.get("createdBy") or {}).get("userName") or "")
-
-    def step(self) -> Step | None:
-        """That of a pipeline within it, where it is one that was published."""
-        below: Mapping[str, Any] | None = {"runId": self._id, "runType": "azureml.PipelineRun"}
-        while below and below.get("runType") == "azureml.PipelineRun":
-            below = next(iter(self._history.children(str(below["runId"]))), None)
-        return Step(self._session, self._history, str(below["runId"])) if below else None
-
-    def cancel(self) -> None:
-        """An answer that is lost may be one that it is canceled."""
-        try:
-            self._session.client.jobs.begin_cancel(self._id, polling=False)
-        except Exception:
-            if self.status() not in ("CancelRequested", "Canceled", "Completed", "Failed"):
-                raise

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.azure_service.history import ENDED
 from tests.azure_service.identity import TENANT
-from tests.azure_service.routes import REGION, Refusal, Reply, Request, not_found, now, paged, route
+from tests.azure_service.routes import REGION, Refusal, Reply, Request, not_found, paged, route
 from tests.azure_service.v2.arm import API_VERSIONS, PROVIDER, resource, shown
 from tests.azure_service.v2.job_execution import JobExecution
 from tests.azure_service.v2.versioned import check_name
@@ -33,7 +33,6 @@ class Jobs:
         self._submitted: dict[str, dict[str, Any]] = {}  # by name: the properties that were posted
         self._executions: dict[str, JobExecution] = {}
         self._schedules: dict[str, str] = {}
-        self._said: dict[str, str] = {}  # status words that were set from outside
 
     # ---- for the other handlers -----------------------------------------------------------------------------------------------
 
@@ -67,9 +66,8 @@ class Jobs:
 
     def say_status(self, name: str, status: str, *, ended: bool) -> None:
         """Let a job say this word, whatever its steps do."""
-        self._said[name] = self._workspace.history.run(name)["status"] = status
+        self._workspace.history.say_status(name, status, ended=ended)
         if ended:
-            self._workspace.history.run(name)["endTimeUtc"] = now()
             self.cancel(name)
 
     def stop(self) -> None:
@@ -150,7 +148,7 @@ class Jobs:
             "properties": dict(run["properties"]),
             "isArchived": run["hidden"],
             "experimentName": self._workspace.history.experiment_name(run),
-            "status": self._said.get(name) or run["status"],
+            "status": run["status"],
             "services": services,
             "computeId": None,
         }
