@@ -134,6 +134,7 @@ class History:
         """Set the display name of a job, of at most MAX_NAME characters, and its description, where they are given; and its tags, where ""
         removes one. Azure ML has no job without a name or a description: a name of "" is the `title` again, a note of "" what it was
         submitted with."""
+        self.run(job.id)  # one that is gone would be made anew
         path = f"experiments/{job.experiment}/runs/{job.id}"
         wanted = {
             "displayName": None if name is None else (name or title)[:MAX_NAME],
