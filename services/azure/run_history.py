@@ -6,7 +6,7 @@ outputs. Its private ones change with its version; the addresses are the service
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -47,9 +47,8 @@ class Details:
 class History:
     """Its methods raise what azure-core raises."""
 
-    def __init__(self, session: Session[Any], discovery: Callable[[], str]) -> None:
-        """`discovery` is the workspace's address of that name."""
-        self._session, self._discovery = session, discovery
+    def __init__(self, session: Session[Any]) -> None:
+        self._session = session
         self._path = workspace_id(session.connection)
         self._opened: tuple[Any, Any, str] | None = None
 
@@ -178,7 +177,7 @@ class History:
             transport = RequestsTransport(connection_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS)
             signs_in = BearerTokenCredentialPolicy(self._session.credential, f"{self._session.audience}/.default")
             sender: Any = PipelineClient("", policies=[RedirectPolicy(), RetryPolicy(), signs_in], transport=transport)
-            self._opened = client, sender, f"{_sent(sender, 'GET', self._discovery())['api']}/history/v1.0{self._path}"
+            self._opened = client, sender, f"{_sent(sender, 'GET', self._session.discovery_url)['api']}/history/v1.0{self._path}"
         return self._opened[1:]
 
 

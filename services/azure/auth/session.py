@@ -46,6 +46,8 @@ class Session(ABC, Generic[C]):
     credential: Credential
     audience = "https://management.azure.com"
     """Of the tokens that the workspace's services take."""
+    discovery_url: str
+    """Where the addresses of these are."""
     _region: str
 
     def __init__(self, connection: Connection, notify: Callable[[str], None] = print, *, of_a_command: bool = False) -> None:

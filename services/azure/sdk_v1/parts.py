@@ -18,7 +18,7 @@ from services.connection import Connection
 
 def sdk_v1(connection: Connection, notify: Callable[[str], None], *, of_a_command: bool) -> Sdk:
     session = Session(connection, notify, of_a_command=of_a_command)
-    history = History(session, lambda: str(session.client.discovery_url))
+    history = History(session)
     datasets, environments = Datasets(session), Environments(session)
     jobs, pipelines = Jobs(session, datasets, environments), Pipelines(session)
     return Sdk("SDK v1", "azureml-core", session, history, Models(session), datasets, environments, Computes(session), jobs, pipelines)

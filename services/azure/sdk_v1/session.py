@@ -38,7 +38,7 @@ class Session(session.Session["Workspace"]):
             resource_group=place.resource_group,
         )
         self.audience = next(iter(self.credential.audiences))  # of its cloud: the SDK has asked for no other yet
-        self._region = str(workspace.location)
+        self._region, self.discovery_url = str(workspace.location), str(workspace.discovery_url)
         return workspace
 
 

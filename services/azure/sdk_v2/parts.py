@@ -18,7 +18,7 @@ from services.connection import Connection
 
 def sdk_v2(connection: Connection, notify: Callable[[str], None], *, of_a_command: bool) -> Sdk:
     session = Session(connection, notify, of_a_command=of_a_command)
-    datasets, history = Datasets(session), History(session, lambda: session.discovery_url)
+    datasets, history = Datasets(session), History(session)
     jobs = Jobs(session, datasets, history)
     others = Computes(session), jobs, Pipelines(session, jobs, history)
     return Sdk("SDK v2", "azure-ai-ml", session, history, Models(session), datasets, Environments(session), *others)

@@ -27,9 +27,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 class Session(session.Session["MLClient"]):
     """One `azure.ai.ml.MLClient`."""
 
-    discovery_url: str
-    """Where the addresses of the workspace's services are."""
-
     def _open(self) -> MLClient:
         place = self.connection
         with without_garbage_collection():
