@@ -278,7 +278,7 @@ class Jobs(Protocol):
         """Start a job that was created; does nothing where it was started already."""
 
     def cancel(self, job: PipelineRun) -> None:
-        """Ask for it; the job ends later."""
+        """Ask for it; the job ends later. One that has ended stays as it is."""
 
     def output(self, job: PipelineRun, step_id: str) -> Output:
         """Of a completed step."""

@@ -336,6 +336,11 @@ def test_a_run_leaves_its_logs_and_a_link_to_the_studio(of_nightly, nightly):
     assert of_nightly.runs.environment(nightly.run.id).python_version == "3.11"
 
 
+def test_a_run_that_ended_meanwhile_is_canceled_without_an_error(of_nightly, nightly):
+    of_nightly._sdk.jobs.cancel(of_nightly.pipelines.of(nightly.run.id))
+    assert of_nightly._sdk.history.status(of_nightly.pipelines.of(nightly.run.id).id) == "Completed"
+
+
 def test_modules_beside_the_script_are_uploaded_and_shadow_nothing(of_nightly, nightly):
     assert rows_of(of_nightly, nightly.run) == [b"OK"] * 7
     assert of_nightly.runs.predictions(nightly.run.id).count() == 7  # rows that name no file are kept

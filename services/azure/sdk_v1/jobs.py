@@ -110,7 +110,12 @@ class Jobs:
             calls.submit_saved_pipeline_run_async(pipeline_run_id=job_id)
 
     def cancel(self, job: PipelineRun) -> None:
-        sdk_run(self._session.client, job.experiment, job.id).cancel()
+        run = sdk_run(self._session.client, job.experiment, job.id)
+        try:
+            run.cancel()
+        except Exception:
+            if run.get_status() not in ("Finished", "Failed", "Canceled"):
+                raise
 
     def output(self, job: PipelineRun, step_id: str) -> Output:
         """The SDK's own download holds each file in memory, writes an empty one where it can't read it, and follows names that lead out of
