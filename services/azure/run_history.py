@@ -134,7 +134,7 @@ class History:
         removes one. Azure ML has no job without a name or a description: a name of "" is the `title` again, a note of "" what it was
         submitted with."""
         self.run(job.id)  # one that is gone would be made anew
-        path = f"experiments/{job.experiment}/runs/{job.id}"
+        path = f"experiments/{quote(job.experiment, safe='')}/runs/{job.id}"
         wanted = {
             "displayName": None if name is None else (name or title)[:MAX_NAME],
             "description": None if note is None else note or description_of(title),
