@@ -7,17 +7,14 @@ from typing import Any
 
 from services.azure.run_plan import RunPlan
 from services.azure.sdk_v1.jobs import sdk_run
-from services.azure.sdk_v1.session import Session
+from services.azure.sdk_v1.session import Part
 from services.domain import RunRequest
 from services.errors import StudioError
 from services.remote import PublishedPipeline, Recurrence, Schedule, describe_recurrence, times_of_day
 
 
-class Pipelines:
+class Pipelines(Part):
     reads_jobs = False
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
 
     def request_of(self, job_id: str) -> RunRequest:
         """The SDK does not read the settings of a step back."""
