@@ -11,7 +11,7 @@ from services.errors import SettingsError
 from services.run_details import LogLine, LogQuery
 from services.run_logs import search as search_module
 from services.run_logs.lines import Block, Header, header_of
-from services.run_logs.search import LogFile, Origin, Span, Spans, search
+from services.run_logs.search import LogFile, Match, Origin, OriginsByTime, Span, Spans, search
 
 AT = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC).timestamp()
 
@@ -256,3 +256,13 @@ def test_a_time_tells_the_attempt_only_where_it_can_be_one():
     assert spans.at(11.5) == Origin()
     assert spans.at(11.0004).mini_batch is None
     assert spans.at(5) == spans.at(25) == Origin()
+
+
+def test_a_line_is_of_what_its_worker_was_at_whether_or_not_the_node_is_known(tmp_path):
+    origins = OriginsByTime([("node 0, process000", Span(10, 11, 7)), ("process001", Span(10, 11, 8))])
+
+    def of(worker):
+        return origins.of(LogFile("logs/x.txt", tmp_path, worker), [Match(0, "", 10.5, "")])[0].mini_batch
+
+    workers = ("node 0, process000", "node 1, process000", "node 1, process001", "runner", "")
+    assert [of(worker) for worker in workers] == [7, None, 8, None, None]
