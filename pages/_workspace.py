@@ -12,9 +12,9 @@ from pages._run_form import PRIVATE_KEYS
 from pages._switching import switch_page
 from pages._text import escape
 from services.domain import Dataset, EntryScript, Model, ResourceKind, Run
-from services.errors import StudioError
+from services.errors import NotFound, StudioError
 from services.workspace import Workspace
-from services.workspaces import chosen_workspace
+from services.workspaces import chosen_workspace, where_run_is
 
 if TYPE_CHECKING:
     from services.predictions.reader import Predictions
@@ -50,6 +50,17 @@ def follow_the_choice() -> None:
     if st.session_state.pop(_MOVED, False):
         name = f"{workspace.location.rpartition(' / ')[2]}, SDK {workspace.remote.connection.sdk}" if workspace.remote else "this machine"
         st.toast(f"Another browser tab opened another workspace: **{escape(name)}**.", icon=":material/lan:", duration="long")
+
+
+def run_of_link(run_id: str) -> Run:
+    """The run that the address names. Raises NotFound, which says so where another workspace has it: links are kept and sent to others."""
+    workspace = chosen_workspace()
+    try:
+        return workspace.runs.get(run_id)
+    except NotFound as error:
+        if place := where_run_is(run_id, workspace.machine_home):
+            raise NotFound(f"Run {run_id} is in another workspace: {place}.", "Open that one under Connection.") from error
+        raise
 
 
 def _identity(workspace: Workspace) -> str:

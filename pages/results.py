@@ -209,7 +209,7 @@ if not runs:
     st.page_link("new_run.py", label="Start a run", icon=":material/arrow_forward:")
     st.stop()
 run_id = st.query_params.get("run", next(iter(runs)))
-run = runs.get(run_id) or workspace.runs.get(run_id)
+run = runs.get(run_id) or _workspace.run_of_link(run_id)
 st.session_state.chosen_run = run.id
 if "run" not in st.query_params:  # the URL must show the same run tomorrow
     st.query_params["run"] = run.id

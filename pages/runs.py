@@ -254,7 +254,7 @@ else:
     if st.button("All runs", icon=":material/arrow_back:", type="tertiary"):
         switch_page("runs.py", query_params={})
     _run_keeping.delete_dialog()
-    run = workspace.runs.get(chosen)
+    run = _workspace.run_of_link(chosen)
     _layout.title(escape(truncate(" ".join(run.title.split()), 150)), escape(f"{run.id} · submitted {local_time(run.submitted_at)}"))
     _run_keeping.show_said(run, lambda: what_to_take(run))
     active = not run.status.ended

@@ -50,6 +50,19 @@ def open_workspace(name: str = "local", home: str | Path | None = None) -> Works
     raise SettingsError("workspace", f"there is no workspace called “{name}”", f"The workspaces are {', '.join(WORKSPACES)}.")
 
 
+def where_run_is(run_id: str, home: Path) -> str:
+    """Which workspace has the run, of those with a home below `home`, for a sentence; "" where none has."""
+    if not run_id.replace("-", "").isalnum():  # it is a folder's name
+        return ""
+    if (home / "runs" / run_id).is_dir():
+        return "this machine"
+    for sdk, workspace in SDKS.items():
+        for folder in home.glob(f"{workspace}/*/*/*"):
+            if (folder / "runs" / run_id).is_dir():
+                return f"{' / '.join(folder.parts[-3:])}, SDK {sdk}"
+    return ""
+
+
 # ---- the dashboard's -------------------------------------------------------------------------------------------------------------
 
 _remote: dict[Path, AzureWorkspace] = {}

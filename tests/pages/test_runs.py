@@ -15,6 +15,7 @@ from services.settings import ParallelRunSettings
 from services.storage.activity import Workers, activity_of, gather_these
 from services.storage.journal import TimedAttempt
 from services.storage.store import Store
+from services.workspaces import choose_workspace, chosen_workspace
 
 pytestmark = pytest.mark.slow  # registers and scores in processes of their own
 
@@ -382,7 +383,7 @@ def test_one_mini_batch_shows_its_attempts_and_items(home, ended, monkeypatch):
 
     def page(run_id, number):
         from pages._run_board import show_mini_batch
-        from services.workspaces import chosen_workspace
+        from services.workspaces import choose_workspace, chosen_workspace
 
         show_mini_batch(chosen_workspace().runs.get(run_id), number)
 
@@ -437,6 +438,21 @@ def test_an_unknown_run_is_an_error(open_page):
     assert not app.exception
     assert "There is no run" in words(app.error)
     assert "All runs" in {button.label for button in app.button}
+
+
+@pytest.mark.parametrize("page", [RUNS, "results.py"])
+def test_a_link_to_a_run_of_another_workspace_says_which(open_page, home, ended, page):
+    def said(run_id):
+        return words(open_page(page, run=run_id).error).replace("\\", "")
+
+    run = ended(GOOD)
+    Connection("s", "g", "w", SignIn.DEVICE_CODE, sdk="v2").remember(home)  # sends no request before a person signs in
+    Store(chosen_workspace().home).insert_run("run-there", RunRequest((), ("d:1",), "s.py"), 1, 1, status=RunStatus.COMPLETED)
+    (chosen_workspace().home / "runs" / "run-there").mkdir()
+    assert f"Run {run.id} is in another workspace: this machine." in said(run.id)
+    choose_workspace(None)
+    assert "Run run-there is in another workspace: s / g / w, SDK v2." in said("run-there")
+    assert "There is no run" in said("../runs")
 
 
 @pytest.mark.parametrize("tabular", [False, True])
