@@ -383,7 +383,7 @@ def test_one_mini_batch_shows_its_attempts_and_items(home, ended, monkeypatch):
 
     def page(run_id, number):
         from pages._run_board import show_mini_batch
-        from services.workspaces import choose_workspace, chosen_workspace
+        from services.workspaces import chosen_workspace
 
         show_mini_batch(chosen_workspace().runs.get(run_id), number)
 
