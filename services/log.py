@@ -147,6 +147,10 @@ class _Formatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__(_FORMAT, "%Y-%m-%d %H:%M:%S")
 
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        more = " (more of these within a minute are left out)" if getattr(record, "throttled", False) else ""
+        return f"{super().formatMessage(record)}{more}"
+
     def format(self, record: logging.LogRecord) -> str:
         text, half = super().format(record), _LONGEST_RECORD // 2
         if len(text) > _LONGEST_RECORD:  # the cause stands first, and last in a traceback. Half a secret must not look like none
@@ -167,8 +171,7 @@ class _Throttle(logging.Filter):
             self._since, self._counts = record.created, {}
         place = (record.pathname, record.lineno)
         count = self._counts[place] = self._counts.get(place, 0) + 1
-        if count == _MOST_A_MINUTE:
-            record.msg = f"{record.msg} (more of these within a minute are left out)"
+        record.throttled = count == _MOST_A_MINUTE  # the message stays as it is, for whoever else gets the record
         return count <= _MOST_A_MINUTE
 
 

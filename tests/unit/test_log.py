@@ -158,13 +158,14 @@ def test_the_log_rotates_at_its_size_and_keeps_so_many_files(tmp_path, monkeypat
     assert " 24 xxx" in (tmp_path / "logs" / "dashboard.log").read_text()
 
 
-def test_a_flood_from_one_line_is_cut(dashboard_log):
+def test_a_flood_from_one_line_is_cut(dashboard_log, caplog):
     for number in range(100):
         logger.error("flood %d", number)
     logger.error("something else")
     lines = dashboard_log.read_text().splitlines()
     assert len(lines) == log._MOST_A_MINUTE + 1
-    assert lines[-2].endswith("(more of these within a minute are left out)")
+    assert lines[-2].endswith("flood 29 (more of these within a minute are left out)")
+    assert caplog.messages == [*(f"flood {number}" for number in range(100)), "something else"]
 
 
 @pytest.mark.parametrize(("level", "lines"), [("", 3), ("DEBUG", 4), ("info", 3), ("ERROR", 1)])
