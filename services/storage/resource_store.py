@@ -71,7 +71,7 @@ class ResourceStore(Database):
             f"SELECT value, {approved}, m.note, m.tags FROM {cls.__name__}s t"
             f" LEFT JOIN metadata m ON m.kind = '{cls.__name__.lower()}' AND m.reference = t.name || ':' || t.version"
             " WHERE value <> '' AND (?1 IS NULL OR t.name = ?1) AND (?2 IS NULL OR version = ?2)"
-            " ORDER BY created_at DESC, t.name, version DESC",
+            " ORDER BY created_at DESC, t.rowid DESC",
             name,
             version,
         )

@@ -38,6 +38,13 @@ def test_versions_are_not_given_twice_when_many_register_at_once(store):
     assert sorted(versions) == list(range(1, 25))
 
 
+def test_of_what_was_registered_in_one_moment_the_last_is_the_newest(store):
+    moment = utc_now()
+    for name in ("b", "a", "c"):
+        store.add(Model, name, lambda version, name=name: Model(name, version, "/", 1, "abc", "pickle", moment))
+    assert [model.name for model in store.all(Model)] == ["c", "a", "b"]
+
+
 def test_a_failed_registration_takes_no_version(store):
     def fail(version):
         raise OSError("disk full")
