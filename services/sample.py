@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from services import PROJECT_ROOT
+from services import PROJECT_ROOT, PYTHON
 from services.domain import Dataset, Model
 from services.errors import StudioError, WorkspaceUnavailable, os_errors_as
 from services.intake.staging import staging_folder
@@ -45,7 +45,7 @@ class SampleMade:
 
 def make_sample(home: Path) -> SampleMade:
     """Make the sample in the local workspace at `home`, or find the one made before. Takes seconds. Raises StudioError."""
-    command = [sys.executable, "-m", "services.sample", str(home.absolute())]
+    command = [*PYTHON, "-m", "services.sample", str(home.absolute())]
     try:
         child = subprocess.run(
             command, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIMEOUT_SECONDS, check=False

@@ -18,9 +18,11 @@ from textwrap import dedent
 import pytest
 from hypothesis import settings
 
+from services import PYTHON
 from services.domain import Run, RunStatus
 from services.local.workspace import LocalWorkspace
 from services.workspace import Workspace
+from tests import warm_processes
 from tests.azure_service.fixtures import azure, azure_service  # noqa: F401 - for all folders of tests
 from tests.kept_runs import KeptRuns
 
@@ -30,6 +32,12 @@ CLASSES = 3
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # tests that import onnxruntime themselves
+
+# SQLite waits for the disk at each step, which on a busy one takes longer than the rest: files are kept in memory where there is room.
+with contextlib.suppress(OSError, AttributeError):
+    _memory = os.statvfs("/dev/shm")
+    if _memory.f_bavail * _memory.f_frsize > 6e9 and not _memory.f_flag & os.ST_NOEXEC:  # some tests make programs
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/dev/shm")
 
 # What is imported and collected stays to the end: no need to look for garbage in it, meanwhile or later.
 gc.disable()
@@ -74,6 +82,18 @@ def _row(number: int) -> list[float]:
 def write_row(folder: Path, number: int) -> None:
     """File `number`, `0000.csv` and so on, into the folder."""
     (folder / f"{number:04}.csv").write_text(",".join(map(str, _row(number))) + "\n", encoding="utf-8")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Processes of this program are forked off one that has imported what they use."""
+    if not hasattr(os, "fork"):
+        yield
+        return
+    with contextlib.contextmanager(warm_processes.started)(str(tmp_path_factory.mktemp("warm") / "socket")) as python:
+        PYTHON[:] = python
+        yield
+        PYTHON[:] = [sys.executable]
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services import PROJECT_ROOT
+from services import PROJECT_ROOT, PYTHON
 from services.errors import IntakeError, NotFound
 from services.handover.archive_format import LARGEST_NUMBER
 from services.predictions.columns import COLUMNS, FRAME, INPUT_FILE, MOST_CLASSES, MOST_COLUMNS, ROW_NUMBER, STATUSES, Kind, text_array
@@ -47,7 +47,7 @@ class Refused(Exception):
 def rewrite(kind: str, source: Path, target: Path) -> str:
     """Rewrite the table or the labels at `source` as `target`; the SHA-256 of what they say, the same however it is written. Raises
     IntakeError for a file that is not one."""
-    command = [sys.executable, "-m", "services.handover.archive_tables", kind, str(source), str(target)]
+    command = [*PYTHON, "-m", "services.handover.archive_tables", kind, str(source), str(target)]
     try:
         done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, encoding="utf-8", timeout=_SECONDS, check=False)
         answer = json.loads(done.stdout.splitlines()[-1]) if done.stdout else {"refused": "reading it failed"}

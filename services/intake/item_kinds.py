@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
-from services import PROJECT_ROOT
+from services import PROJECT_ROOT, PYTHON
 from services.domain import DatasetProblem, ItemKind
 from services.file_names import short
 from services.formats import counted
@@ -218,7 +218,7 @@ def look_at_files(root: Path, manifest: Path, count: int) -> Kinds:
     """What the files below `root` that the manifest lists are, and the odd ones; takes at most about SECONDS."""
     if count <= _IN_THIS_PROCESS:
         return _look_at_all(root, [file.path for file in read_manifest(manifest)])
-    command = [sys.executable, "-m", "services.intake.item_kinds", str(root.absolute()), str(manifest.absolute())]
+    command = [*PYTHON, "-m", "services.intake.item_kinds", str(root.absolute()), str(manifest.absolute())]
     child = subprocess.run(command, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if child.returncode:  # what the files are is good to know, and not needed to register them
         return Kinds(ItemKind.OTHER, (), 0, 0, count)

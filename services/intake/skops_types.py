@@ -10,14 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from services import PROJECT_ROOT
+from services import PROJECT_ROOT, PYTHON
 
 _WITHIN = 60.0  # seconds; it takes about two
 
 
 def untrusted_types(path: Path) -> tuple[str, ...] | None:
     """The types, sorted; None where skops can't tell."""
-    command = [sys.executable, "-m", "services.intake.skops_types", str(path.absolute())]
+    command = [*PYTHON, "-m", "services.intake.skops_types", str(path.absolute())]
     try:
         child = subprocess.run(command, cwd=PROJECT_ROOT, stdin=subprocess.DEVNULL, capture_output=True, timeout=_WITHIN, check=False)
         return tuple(map(str, json.loads(child.stdout))) if child.returncode == 0 else None

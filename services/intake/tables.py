@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from services import PROJECT_ROOT
+from services import PROJECT_ROOT, PYTHON
 from services.domain import DatasetFile, TableReading, column_type_of
 from services.errors import IntakeError, SettingsError, StudioError
 from services.file_names import short
@@ -73,7 +73,7 @@ def sample(root: Path, folder: Path, reading: TableReading) -> Reading:
 
 
 def _asked(root: Path, folder: Path, question: Mapping[str, Any]) -> Reading:
-    command = [sys.executable, "-m", "services.intake.tables", str(root.absolute()), str(folder.absolute())]
+    command = [*PYTHON, "-m", "services.intake.tables", str(root.absolute()), str(folder.absolute())]
     seconds = SAMPLE_SECONDS if question["sample"] else None
     asked = json.dumps(question).encode()
     try:

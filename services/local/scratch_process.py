@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from services import PROJECT_ROOT, errors, log
+from services import PROJECT_ROOT, PYTHON, errors, log
 from services.errors import StudioError
 from services.intake.staging import staging_folder
 from services.storage.atomic import write_atomically
@@ -49,7 +49,7 @@ def answer_of(
     one that begins with `what_failed`."""
     with staging_folder(home) as folder:
         (folder / _REQUEST).write_text(json.dumps(request), "ascii")
-        command = [sys.executable, "-m", module, str(home), str(folder)]
+        command = [*PYTHON, "-m", module, str(home), str(folder)]
         with open(folder / "errors.txt", "wb") as words:
             child = subprocess.Popen(
                 command, cwd=PROJECT_ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=words, start_new_session=True

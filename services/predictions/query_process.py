@@ -14,7 +14,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from services import PROJECT_ROOT
+from services import PROJECT_ROOT, PYTHON
 from services.errors import SettingsError, WorkspaceUnavailable
 from services.predictions.columns import readable
 from services.predictions.database import connect, translated_errors
@@ -40,7 +40,7 @@ def run_query(
     Raises SettingsError(field, ...) with `hint` for a query that fails or exceeds a limit, WorkspaceUnavailable for a table that can't be
     read.
     """
-    command = [sys.executable, "-m", "services.predictions.query_process"]
+    command = [*PYTHON, "-m", "services.predictions.query_process"]
     request = {"file": str(file.absolute()), "table": str(table), "query": query, "limit": limit, "seconds": SECONDS, "zone": zone}
     message = json.dumps(request | {"field": field, "hint": hint}).encode("ascii")
     timeout = SECONDS + _START_SECONDS

@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple
 
 from filelock import Timeout
 
-from services import PROJECT_ROOT, log
+from services import PROJECT_ROOT, PYTHON, log
 from services.domain import Run, RunStatus, utc_now
 from services.errors import StudioError, WorkspaceUnavailable, os_errors_as
 from services.storage.file_tree import tail
@@ -28,9 +28,6 @@ logger = logging.getLogger(__name__)
 
 _STARTING = timedelta(seconds=15)  # how long a runner may take to appear
 _STALE = timedelta(seconds=30)  # how long a runner may be silent
-
-PYTHON = [sys.executable]
-"""What executes a runner."""
 
 # Nobody waits for a runner, but a child that ended stays a zombie until its parent polls it: kept here and polled now and then.
 _started: list[tuple[str, subprocess.Popen[bytes]]] = []

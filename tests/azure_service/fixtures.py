@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import itertools
 import os
-import subprocess
 import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from services import PROJECT_ROOT
 from services.azure.sdk_v1.session import skip_stack_traces
 from services.storage import run_process
-from tests import warm_runner
+from tests import warm_processes
 from tests.azure_service.faults import Seen
 from tests.azure_service.service import AzureService
 
@@ -51,24 +47,11 @@ def azure_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureSer
             for name, value in service.environment().items():
                 variables.setenv(name, value)
             skip_stack_traces()  # also for tests that use the SDK without us
-            service.runner_python = stack.enter_context(_warm_runners(tmp_path_factory.mktemp("warm") / "socket"))
+            service.runner_python = [sys.executable]
+            if hasattr(os, "fork"):  # a runner need not import the SDK
+                socket = tmp_path_factory.mktemp("warm") / "socket"
+                service.runner_python = stack.enter_context(contextmanager(warm_processes.started)(str(socket)))
         yield service
-
-
-@contextmanager
-def _warm_runners(socket: Path) -> Iterator[list[str]]:
-    """What to execute a runner by, so that it need not import the SDK: see warm_runner.py."""
-    if not hasattr(os, "fork"):
-        yield [sys.executable]
-        return
-    program = warm_runner.__file__
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, program, "serve", str(socket)], cwd=PROJECT_ROOT, **pipes) as server:
-        assert server.stdin
-        assert server.stdout
-        server.stdout.readline()
-        yield [sys.executable, "-IS", program, str(socket)]
-        server.stdin.close()
 
 
 @contextmanager

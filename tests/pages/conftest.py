@@ -17,7 +17,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from starlette.applications import Starlette
 from streamlit.components.v2 import manifest_scanner
-from streamlit.testing.v1 import AppTest
+from streamlit.runtime.scriptrunner.script_cache import ScriptCache
+from streamlit.testing.v1 import AppTest, app_test, local_script_runner
 
 from pages._downloads import ROUTES
 from pages._first_picture import SHOWN
@@ -33,10 +34,20 @@ SHELL = Path(__file__).parents[2] / "pages" / "shell.py"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def components_scanned_once() -> Iterator[None]:
-    """Each AppTest reads the metadata of every installed package, in search of components: that would be half of the time."""
+def _done_once() -> Iterator[None]:
+    """What a dashboard does once, an AppTest does at each rerun: it reads the metadata of every installed package, in search of components,
+    and compiles the pages. And it looks every millisecond whether its script has ended."""
+
+    def wait(runner: local_script_runner.LocalScriptRunner, timeout: float) -> None:
+        runner._script_thread.join(timeout)
+        require_widgets_deltas(runner, 0.1)  # raises where it goes on
+
+    compiled, require_widgets_deltas = ScriptCache(), local_script_runner.require_widgets_deltas
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+        for module in (app_test, local_script_runner):
+            patch.setattr(module, "ScriptCache", lambda: compiled)
+        patch.setattr(local_script_runner, "require_widgets_deltas", wait)
         yield
 
 
