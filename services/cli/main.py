@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NoReturn
 
 from services import PROGRAM, environment_variables, log
@@ -77,6 +78,7 @@ def _with_program_options(parser: argparse.ArgumentParser, *, outermost: bool = 
     add("--json", False, action="store_true", help="print exactly one JSON object on standard output")
 
 
+@cache  # its eighty parsers take longer to make than most commands to carry out
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog=PROGRAM, description="Batch predictions on this machine, and on Azure ML.", epilog=_EXIT_CODES)
     _with_program_options(parser, outermost=True)
