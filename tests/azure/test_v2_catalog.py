@@ -588,10 +588,12 @@ def csv_files(tmp_path) -> list[Path]:
 
 
 def read_by_azure_s_reader(table: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the library makes of an MLTable file by which Azure ML reads it."""
+    """What the library makes of an MLTable file by which Azure ML reads it. It takes the files of this machine in the order in which the
+    disk has them: here they are in that of their keys."""
     from azureml.dataprep.api._rslex_executor import get_rslex_executor
 
-    return list(get_rslex_executor().to_pyrecords(yaml.safe_dump(table, sort_keys=False)))
+    rows = list(get_rslex_executor().to_pyrecords(yaml.safe_dump(table, sort_keys=False)))
+    return sorted(rows, key=lambda row: str(row.get("year", "")))
 
 
 def test_azure_reads_the_rows_of_a_table_with_their_types_and_keys(azure, csv_files, tmp_path):
