@@ -3,7 +3,7 @@
 
 python := .venv/bin/python
 
-.PHONY: help setup run test quick test-azure check lint types imports package test-package test-formats test-environments test-properties test-year bench soak screenshots map lock clean
+.PHONY: help setup run test quick test-azure check lint types imports package test-package test-formats test-environments test-properties test-walks test-year bench soak screenshots map lock clean
 
 help:  ## This list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -74,6 +74,10 @@ test-environments: setup  ## Environments with packages from PyPI, by uv and by 
 
 test-formats: setup  ## Models of XGBoost, LightGBM, CatBoost, MLflow, PyTorch and Keras, each in an environment made for it; downloads 1 GB
 	@$(python) -m pytest tests/formats --with-formats --timeout 1800 -o faulthandler_timeout=1800 $(ARGS)
+
+test-walks: setup  ## The long walks in the browser, of each of which `make test` has a small case
+	@$(python) -m tests.browser.chromium
+	@$(python) -m pytest tests/browser -n 2 --dist worksteal -m walk --walks $(ARGS)
 
 test-year: setup  ## A year of work in ten minutes, killed again and again: nothing lost, nothing left behind
 	@$(python) -m pytest tests/year --whole-year -s --timeout 1800 -o faulthandler_timeout=1800 $(ARGS)

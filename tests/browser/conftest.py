@@ -22,6 +22,18 @@ else new MutationObserver((_, observer) => { if (document.documentElement) { obs
 """
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Known where this folder is named: `pytest tests/browser --walks`."""
+    parser.addoption("--walks", action="store_true", help="the whole walks, each of which takes longer than half a minute")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--walks", False):
+        for item in items:
+            if item.get_closest_marker("walk"):
+                item.add_marker(pytest.mark.skip(reason="takes longer than half a minute: make test-walks"))
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     # Pages of one site in one process: the scripts that the first one has read and compiled are there for the others.

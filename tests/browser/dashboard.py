@@ -101,3 +101,22 @@ def settled(page: Page) -> Page:
     page.wait_for_selector("[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]")
     expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
     return page
+
+
+MOVE = """to => new Promise(done => {
+    const app = document.querySelector("[data-testid=stApp]")
+    let began = false
+    new MutationObserver((_, observer) => {
+        if (app.getAttribute("data-test-script-state") !== "notRunning") began = true
+        else if (began) { observer.disconnect(); done() }
+    }).observe(app, { attributes: true })
+    history.pushState({}, "", to)
+    dispatchEvent(new PopStateEvent("popstate"))
+})"""
+
+
+def move(page: Page, path: str) -> Page:
+    """Go from an open page to another address of the dashboard as Back and Forward do, in the same session, and wait until it has run
+    through. Loading the dashboard's scripts anew, as `goto` does, takes the processor five times as long."""
+    settled(page).evaluate(MOVE, f"/{path}")
+    return settled(page)

@@ -12,7 +12,7 @@ from services.local.workspace import LocalWorkspace
 from services.predictions.matching import ScoredMiniBatch
 from services.predictions.writer import make_table
 from services.settings import ParallelRunSettings
-from tests.browser.dashboard import settled
+from tests.browser.dashboard import move, settled
 
 ROWS, A_MINI_BATCH = 1_000_000, 10_000
 CLASSES = ("cat", "dog", "owl")
@@ -122,6 +122,7 @@ def test_hostile_names_and_values_reach_the_csv_and_fetch_nothing(dashboard, pag
     rows = [f"{name}: {value}" for name, value in HOSTILE.items()]
     hostile = ScoredMiniBatch(0, list(HOSTILE), "/d", rows, "![](http://example.com/w.png)", 1, 0.1, "")
     run = completed(home, tmp_path / "d", finish, [hostile])
+    page.goto(f"{dashboard.url}/results?run={run.id}")
     for look in (
         "",
         "Groups",
@@ -131,12 +132,10 @@ def test_hostile_names_and_values_reach_the_csv_and_fetch_nothing(dashboard, pag
         "&row=5",
         "&chart=Two%20columns&y=File",
     ):
-        page.goto(f"{dashboard.url}/results?run={run.id}&look={look}")
-        settled(page)
+        move(page, f"results?run={run.id}&look={look}")
         expect(page.get_by_text(f"{len(HOSTILE)} predictions", exact=True)).to_be_visible()
         assert page.locator("img[src*=example], a[href*='example.com'], script:text('alert(1)')").count() == 0
-    page.goto(f"{dashboard.url}/results?run={run.id}")
-    settled(page).get_by_role("button", name="Download", exact=True).click()
+    move(page, f"results?run={run.id}").get_by_role("button", name="Download", exact=True).click()
     with page.expect_download() as download:
         page.get_by_role("link", name="CSV", exact=True).click()
     with open(download.value.path(), newline="", encoding="utf-8") as lines:

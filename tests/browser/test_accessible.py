@@ -11,7 +11,7 @@ from services.intake.entry_scripts import BUILT_IN
 from services.local.workspace import LocalWorkspace
 from services.sample import make_sample
 from services.settings import ParallelRunSettings
-from tests.browser.dashboard import settled
+from tests.browser.dashboard import move, settled
 
 # A list of sections, which are no list items; a drop zone that is presentation and has a name.
 STREAMLITS_OWN = [["[data-testid=stSidebarNavItems]"], ["[data-testid=stFileUploaderDropzone]"]]
@@ -29,6 +29,7 @@ PAGES = {
     "storage": "storage",
     "new run": "new_run?model={model}&dataset={dataset}",
 }
+FEW = ("results", "new run")
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +45,13 @@ def names(home, finish):
     return {"run": run.id, "labels": labels.id, "dataset": sample.dataset, "model": sample.model}
 
 
-def test_axe_finds_nothing_on_the_pages_of_a_run_light_and_dark(names, dashboard, page):
+@pytest.mark.parametrize("pages", [pytest.param(FEW, id="few"), pytest.param(tuple(PAGES), id="all", marks=pytest.mark.walk)])
+def test_axe_finds_nothing_on_the_pages_of_a_run_light_and_dark(names, dashboard, page, pages):
     found = {}
-    for name, address in PAGES.items():
+    page.goto(f"{dashboard.url}/runs")
+    for name in pages:
         page.emulate_media(color_scheme="light")
-        page.goto(f"{dashboard.url}/{address.format(**names)}")
+        move(page, PAGES[name].format(**names))
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             expect(settled(page).get_by_test_id("stApp")).to_have_css("color-scheme", scheme)

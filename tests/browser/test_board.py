@@ -67,6 +67,7 @@ def submit(home, csv_folder, entry_script, gates):
     return submit
 
 
+@pytest.mark.walk
 def test_a_run_is_watched_from_its_first_mini_batch_to_its_end(dashboard, page: Page, home, submit, gates, finish):
     page.add_init_script(RECORDER)
     run = submit("Nightly")
@@ -114,10 +115,12 @@ def test_a_run_is_watched_from_its_first_mini_batch_to_its_end(dashboard, page: 
 def test_a_cancel_is_seen_and_what_ended_before_is_not_told(dashboard, page: Page, home, submit, finish):
     run = submit("Held")
     page.goto(f"{dashboard.url}/runs?run={run.id}")
+    expect(page).to_have_title("96 % · Held")
+    expect(page.get_by_text("Mini-batches by worker")).to_be_visible()
     page.get_by_role("button", name="Cancel run").click()
     expect(page).to_have_title("Canceled · Held")
     assert finish(LocalWorkspace(home), run.id).status is RunStatus.CANCELED
-    page.goto(f"{dashboard.url}/models")
+    page.goto(f"{dashboard.url}/models")  # not by a link: what this window had seen running would be told
     expect(settled(page).get_by_role("heading", name="Models")).to_be_visible()
     page.wait_for_timeout(5_000)
     expect(page.locator("[class*=st-key-ended-run-]")).to_have_count(0)

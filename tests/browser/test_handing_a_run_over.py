@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 from services.domain import RunRequest
 from services.local.workspace import LocalWorkspace
 from services.settings import ParallelRunSettings
-from tests.browser.dashboard import settled
+from tests.browser.dashboard import move, settled
 
 
 def test_an_archive_is_downloaded_and_imported_by_upload(home, dashboard, page, finish, tmp_path):
@@ -28,9 +28,7 @@ def test_an_archive_is_downloaded_and_imported_by_upload(home, dashboard, page, 
     download.value.save_as(tmp_path / "run.zip")
     assert zipfile.is_zipfile(tmp_path / "run.zip")
 
-    page.goto(f"{dashboard.url}/runs")
-    settled(page)
-    page.get_by_role("button", name="Import").click()
+    move(page, "runs").get_by_role("button", name="Import").click()
     page.locator("input[type=file]").set_input_files(tmp_path / "run.zip")
     page.get_by_role("button", name="Import run").click()
     expect(page.get_by_text("Imported from an archive.")).to_be_visible()

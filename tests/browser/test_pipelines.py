@@ -9,7 +9,7 @@ from services.azure.workspace import AzureWorkspace
 from services.connection import from_environment
 from services.domain import RunRequest, RunStatus
 from services.settings import ParallelRunSettings
-from tests.browser.dashboard import dashboard, settled
+from tests.browser.dashboard import dashboard, move, settled
 from tests.conftest import home_in
 
 ECHO = """
@@ -51,13 +51,12 @@ def test_a_completed_run_is_published_run_again_and_scheduled(page, azure, home,
         page.get_by_role("button", name="Run", exact=True).click()
         expect(page.get_by_text("4 of 4 mini-batches done")).to_be_visible()
 
-        page.goto(f"{server.url}/runs?list=Published+pipelines")
-        page.get_by_role("button", name="Schedule", exact=True).click()
+        move(page, "runs?list=Published+pipelines").get_by_role("button", name="Schedule", exact=True).click()
         expect(page.get_by_text("Scheduled every day.")).to_be_visible()
         page.get_by_role("tab", name="Schedules").click()
         page.get_by_role("button", name="Disable").click()
         expect(page.get_by_role("button", name="Enable")).to_be_visible()
-        page.goto(f"{server.url}/runs?list=In+Azure+ML")
+        move(page, "runs?list=In+Azure+ML")
         expect(page.get_by_text("All pipeline runs of this experiment")).to_be_visible()
         settled(page)
     assert [schedule.active for schedule in workspace.pipelines.schedules()] == [False]

@@ -6,7 +6,7 @@ from playwright.sync_api import expect
 from services.domain import RunRequest
 from services.local.workspace import LocalWorkspace
 from services.settings import ParallelRunSettings
-from tests.browser.dashboard import settled
+from tests.browser.dashboard import move
 
 TEXTS = (
     ":material_home: and :streamlit:", ":material/home: :red[x] :smile:", "a -> b <- c <-> d", "x -- y --- z", "p >= 1, q <= 2 ~= 3",
@@ -29,9 +29,9 @@ def runs(home, tmp_path_factory, finish):
 
 
 def test_names_and_messages_read_as_they_are(runs, dashboard, page):
+    page.goto(f"{dashboard.url}/runs")
     for run in runs:
-        page.goto(f"{dashboard.url}/runs?run={run.id}")
-        expect(settled(page).get_by_role("link", name="Failures as CSV")).to_be_visible()
+        expect(move(page, f"runs?run={run.id}").get_by_role("link", name="Failures as CSV")).to_be_visible()
         assert page.get_by_role("heading").first.inner_text().replace(WORD_JOINER, "").strip() == run.title
         alert = page.get_by_role("alert").first.inner_text().replace(WORD_JOINER, "")
         assert " | ".join(TEXTS) in alert

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from services.domain import RunRequest, RunStatus
 from services.local.workspace import LocalWorkspace
 from services.settings import ParallelRunSettings
-from tests.browser.dashboard import Dashboard, settled
+from tests.browser.dashboard import Dashboard, move, settled
 from tests.browser.dashboard import dashboard as dashboard_on
 from tests.conftest import home_in
 
@@ -160,13 +160,11 @@ def test_names_from_outside_are_shown_as_text(dashboard, page, workspace, tmp_pa
     script = entry_script("import os\ndef run(m): return [os.path.basename(p) + ': ![](http://example.com/p.png)' for p in m]")
     request = RunRequest((), ("hostile",), str(script), ParallelRunSettings(), name="![x](http://example.com/n.png) <b>bold</b> :red[x]")
     run = finish(workspace, workspace.submit(request).id)
-    for path in (f"results?run={run.id}", f"runs?run={run.id}", "runs", "datasets?dataset=hostile:1", ""):
-        page.goto(f"{dashboard.url}/{path}")
-        settled(page)
-        expect(page.get_by_role("heading").first).to_be_visible()
+    page.goto(f"{dashboard.url}/storage")
+    for path in (f"runs?run={run.id}", "runs", "datasets?dataset=hostile:1", "", f"results?run={run.id}"):
+        expect(move(page, path).get_by_role("heading").first).to_be_visible()
         assert page.locator("img[src*=example], a[href*='example.com'], b:text-is('bold')").count() == 0
-    page.goto(f"{dashboard.url}/results?run={run.id}")
-    rows = downloaded(settled(page), tmp_path)
+    rows = downloaded(page, tmp_path)
     assert sorted(row["File"] for row in rows) == sorted(names)
 
 

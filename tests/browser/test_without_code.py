@@ -35,6 +35,7 @@ def test_a_csv_and_a_pipeline_that_wants_named_columns(address, page, tmp_path):
     assert rows["probability"].astype(float).tolist() == pytest.approx(model.predict_proba(customers).max(axis=1).tolist())
 
 
+@pytest.mark.walk
 def test_a_folder_of_pictures_and_an_onnx_model(address, page, tmp_path):
     import onnxruntime
 
