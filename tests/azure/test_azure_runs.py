@@ -76,26 +76,6 @@ def rows_of(workspace, run: Run) -> list[bytes]:
     return sorted(workspace.runs.output(run.id)["parallel_run_step.txt"].read_bytes().splitlines())
 
 
-def test_a_run_predicts_the_same_as_on_this_machine(cloud, workspace, model_file, csv_folder, finish):
-    files, script = csv_folder(25), str(BUILT_IN / "batch_scoring_script.py")
-    ended, pages = [], []
-    for place in (workspace, cloud):
-        place.register_model("digits", model_file, approve=True)
-        place.register_dataset("rows", files)
-        settings = ParallelRunSettings(mini_batch_size="4", node_count=1, process_count_per_node=1)
-        request = RunRequest(("digits",), ("rows",), script, settings, compute_target="cpu-cluster")
-        run = finish(place, place.submit(request).id)
-        assert run.status is RunStatus.COMPLETED, run.error
-        ended.append(rows_of(place, run))
-        table = place.runs.predictions(run.id)
-        pages.append((table.kind, table.count(), sorted(row["Prediction"] for row in table.page().to_pylist())))
-        assert (run.items_succeeded, run.items_failed, run.items_total) == (25, 0, 25)
-        assert run.started_at
-        assert run.ended_at
-    assert ended[0] == ended[1]
-    assert pages[0] == pages[1]
-
-
 def test_a_running_run_shows_its_mini_batches_keeps_its_secret_and_is_canceled(cloud, submit, finish, azure):
     run = submit(slowly("600 * ('0006' in mini_batch[0])"))
     going_on = finish(cloud, run.id, until=lambda run: run.items_succeeded == 6)

@@ -15,7 +15,11 @@ from services.handover.exports import ExportKind, export
 from services.settings import ParallelRunSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
-TUTORIAL = Path(__file__).parents[1] / "scripts" / "tutorial_script.py"
+SAYS = """
+import os, sys
+def run(mini_batch):
+    return [f"{os.path.basename(path)}: {len(mini_batch)} {sys.argv[sys.argv.index('--text') + 1]}" for path in mini_batch]
+"""
 
 
 def rows_of(folder: Path) -> list[str]:
@@ -43,13 +47,15 @@ def submitted_by(azure, tmp_path):
 PLACE = {"subscription_id": "SUBSCRIPTION_ID", "resource_group": "RESOURCE_GROUP", "workspace_name": "WORKSPACE_NAME"}
 
 
-def test_the_tutorials_run_is_done_again_by_its_exported_script(cloud, finish, submitted_by, model_file, csv_folder, tmp_path):
+def test_a_run_is_done_again_by_its_exported_script(cloud, finish, submitted_by, model_file, csv_folder, tmp_path):
     cloud.register_model("classification_model", model_file)
     cloud.register_dataset("rows", csv_folder(7))
     settings = ParallelRunSettings(mini_batch_size="3", process_count_per_node=1, error_threshold=2)
+    script = tmp_path / "says.py"
+    script.write_text(SAYS)
     request = RunRequest(
-        ("classification_model:1",), ("rows:1",), str(TUTORIAL), settings, arguments=("--text", "it's \"quoted\""),
-        compute_target="cpu-cluster", allow_reuse=False, name="the tutorial's",
+        ("classification_model:1",), ("rows:1",), str(script), settings, arguments=("--text", "it's \"quoted\""),
+        compute_target="cpu-cluster", allow_reuse=False, name="it's the first",
     )  # fmt: skip
     run = finish(cloud, cloud.submit(request).id)
     assert run.status is RunStatus.COMPLETED, run.error
@@ -57,7 +63,7 @@ def test_the_tutorials_run_is_done_again_by_its_exported_script(cloud, finish, s
         assert export(cloud, run.id, ExportKind.SDK_V1, file, "submit.py", report=lambda _: b"") == (".py", ())
     text = (tmp_path / "submit.py").read_text(encoding="utf-8")
     assert "'classification_model', '--model-version', '1'" in text.replace('"', "'")
-    assert submitted_by(tmp_path / "submit.py") == sorted(f"000{number}.csv: {number % 3}" for number in range(7))
+    assert submitted_by(tmp_path / "submit.py") == [f'000{number}.csv: {3 if number < 6 else 1} it\'s "quoted"' for number in range(7)]
 
 
 def test_a_run_of_this_machine_is_done_on_azure_by_its_script(cloud, workspace, finish, submitted_by, model_file, csv_folder, tmp_path):

@@ -72,7 +72,7 @@ def test_every_answer_has_a_shape_that_microsoft_s_models_know(ml, ask, inputs, 
     check_resources(ask)
     check_registry(ask)
     check_registered(ask)
-    check_job(ask, ml, job(name="mine", output={"name": "scored"}))
+    check_job(ask, ml, job("def run(b):\n    return b\n", name="mine", output={"name": "scored"}))
     check_started_otherwise(ask)
     marked = {(handler, name) for _, _, _, handler, name in _ROUTES._table}
     assert marked - ask.asked == WITHOUT_A_MODEL | WITHOUT_A_BODY

@@ -300,9 +300,9 @@ def test_a_run_that_somebody_cancels_in_azure_ml(cloud, submit, finish, ml):
 
 def test_a_disk_that_is_full_when_the_output_arrives(cloud, submit, finish, monkeypatch):
     """The limit on a file's size stands in for it: a write fails in the same place, with the like error."""
-    big = "def run(mini_batch):\n    return [path + 'x' * 1_000_000 for path in mini_batch]\n"
+    big = "def run(mini_batch):\n    return [path + 'x' * 200_000 for path in mini_batch]\n"
     with monkeypatch.context() as patched:
-        patched.setattr(run_process, "PYTHON", ["sh", "-c", 'ulimit -f 4000; exec "$0" "$@"', *run_process.PYTHON[:1]])  # of 512 bytes
+        patched.setattr(run_process, "PYTHON", ["sh", "-c", 'ulimit -f 2000; exec "$0" "$@"', *run_process.PYTHON])  # of 512 bytes
         run = submit(big)
         assert left(cloud, run, finish) == (
             RunStatus.NOT_RESPONDING,

@@ -289,7 +289,7 @@ def test_a_schedule_runs_a_published_pipeline(sdk, published, ml, recurrence):
 
 
 def test_jobs_of_others_are_in_the_history_newest_first(sdk, job, ml, plan, submitted):
-    ml.jobs.create_or_update(job(name="theirs"))
+    ml.jobs.create_or_update(job(ROWS, name="theirs"))
     submitted(plan(), "run-1")
     assert [(run.id, run.run_id, run.title, run.tags) for run in sdk.history.pipelines("exp")] == [
         ("theirs", "", "scoring", {"studio": "1"})

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +18,6 @@ from services.errors import StudioError
 from services.remote import Frequency, Recurrence
 from services.settings import ParallelRunSettings
 
-TUTORIAL = Path(__file__).parents[1] / "scripts" / "tutorial_script.py"
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
 
 
@@ -222,38 +219,3 @@ def test_a_run_of_v2_says_what_the_service_refuses(cloud, request_of, finish, az
     azure.service.clear()
     cloud.runs.resume(run.id)
     assert finish(cloud, run.id).status is RunStatus.COMPLETED
-
-
-# ---- the command line --------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def command(azure, home, tmp_path, monkeypatch, capfd):
-    """`command(words...)` on the test's own workspace by SDK v2: exit code, and the one JSON object on standard output."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: object) -> tuple[int, dict]:
-        capfd.readouterr()
-        code = main(["--workspace", "azure-v2", "--home", str(home), "--json", *map(str, arguments)])
-        return code, json.loads(capfd.readouterr().out)
-
-    return call
-
-
-def test_the_tutorial_by_commands_of_v2(command, model_file, csv_folder, tmp_path):
-    assert command("model", "register", "classification_model", model_file)[1]["reference"] == "classification_model:1"
-    assert command("dataset", "register", "rows", csv_folder(7))[1]["file_count"] == 7
-    asked = ("run", "--model", "classification_model", "--dataset", "rows", "--entry-script", TUTORIAL, "--compute-target", "serverless")
-    code, run = command(*asked, "--mini-batch-size", 3, "--error-threshold", -1, "--process-count-per-node", 1, "--wait")
-    assert (code, run["status"], run["items_succeeded"], run["mini_batches_done"]) == (0, "Completed", 7, 3), run
-    assert command("output", run["id"], "--to", "out")[0] == 0
-    rows = (tmp_path / "out" / "parallel_run_step.txt").read_text().splitlines()
-    assert sorted(rows) == [f"000{number}.csv: {number % 3}" for number in range(7)]
-    assert command("predictions", run["id"], "--to", "p.csv", "--where", "Prediction = '2'")[1]["rows"] == 2
-    assert command("logs", run["id"])[1]["logs"]
-    assert command("export", run["id"], "--as", "yaml", "--to", "job.zip")[0] == 0
-    text = zipfile.ZipFile("job.zip").read("job.yml").decode()
-    assert "azureml:rows:1" in text
-    assert "azureml:serverless" in text
-    code, history = command("pipeline", "history")
-    assert [one["run_id"] for one in history["pipeline_runs"]] == [run["id"]]

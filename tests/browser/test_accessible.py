@@ -38,7 +38,7 @@ def names(home, finish):
     workspace = LocalWorkspace(home)
     sample = make_sample(home)
     labels = workspace.add_labels(sample.dataset, sample.labels, name="truth")
-    settings = ParallelRunSettings(mini_batch_size="100", run_invocation_timeout=600)
+    settings = ParallelRunSettings(mini_batch_size="100", process_count_per_node=1, run_invocation_timeout=600)
     run = finish(
         workspace, workspace.submit(RunRequest((sample.model,), (sample.dataset,), str(BUILT_IN / "batch_scoring_script.py"), settings)).id
     )

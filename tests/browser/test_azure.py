@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from services.connection import SDKS
+from services.azure.workspace import AzureWorkspace
+from services.connection import SDKS, from_environment
 from tests.azure_service.fixtures import Azure
 from tests.browser import dashboard as started
 from tests.browser.dashboard import Dashboard, move, settled
@@ -145,9 +146,9 @@ def test_what_was_checked_and_listed_by_one_sdk_is_not_shown_of_the_other(dashbo
 
 
 def test_every_page_paints_while_azure_does_not_answer(page, azure, home):
-    with started.dashboard(home) as first:
-        first.admit(page.context)
-        connect(page, first)
+    connection = from_environment(home)
+    connection.remember(home)
+    AzureWorkspace(connection, home, blocking=True).compute_targets()  # known from before
     azure.service.fault("* https://*", held=True, count=None)
     with started.dashboard(home) as again:
         page.goto(again.address)

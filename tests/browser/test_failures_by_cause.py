@@ -20,7 +20,7 @@ def walk(home, tmp_path_factory, finish):
     workspace = LocalWorkspace(home)
     workspace.register_model("orders", train_model(folder / "model.joblib"), approve=True)
     workspace.register_dataset("orders", write_files(folder / "orders"))
-    settings = ParallelRunSettings(mini_batch_size=50, process_count_per_node=2, run_invocation_timeout=600)
+    settings = ParallelRunSettings(mini_batch_size=50, process_count_per_node=1, run_invocation_timeout=600)
     request = RunRequest(("orders",), ("orders",), str(BUILT_IN / "batch_scoring_script.py"), settings)
     return finish(workspace, workspace.submit(request).id)
 

@@ -23,7 +23,8 @@ def home(tmp_path):
 
 @pytest.mark.filterwarnings("ignore")  # the SDK's own
 def test_a_job_of_somebody_else_is_opened_with_its_predictions(page, home, ml, job):
-    ml.jobs.create_or_update(job(name="theirs"))
+    names = "import os\ndef run(mini_batch):\n    return [os.path.basename(path) for path in mini_batch]\n"
+    ml.jobs.create_or_update(job(names, name="theirs"))
     from_environment(home, sdk="v2").remember(home)
     with dashboard(home) as server:
         server.admit(page.context)
