@@ -129,7 +129,7 @@ def test_a_registry_of_version_0_1_is_read(tmp_path: Path):
         )
     connection.close()
     assert store.all(Model) == [MODEL]
-    assert store.all(Dataset) == [FILES, TABLE]
+    assert store.all(Dataset) == [TABLE, FILES]
     assert store.all(Environment) == [ENVIRONMENT]
     run = store.run("r")
     assert (run.request, run.status, run.submitted_at, run.warnings, run.workers) == (REQUEST, RunStatus.COMPLETED, MOMENT, (), 0)
