@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from services.azure.sdk_v2.session import skip_warnings
 from services.azure.workspace import AzureWorkspace
 from services.connection import from_environment
 from services.domain import Run, RunRequest, RunStatus
@@ -174,7 +173,6 @@ def ml(azure) -> Any:
     from azure.ai.ml import MLClient
     from azure.identity import ClientSecretCredential
 
-    skip_warnings()
     names = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
     credential = ClientSecretCredential(*(os.environ[name] for name in names))
     place = (os.environ[name] for name in ("AZURE_SUBSCRIPTION_ID", "AZURE_RESOURCE_GROUP", "AZURE_WORKSPACE_NAME"))

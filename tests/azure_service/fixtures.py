@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from services.azure.sdk_v1.session import spare_time
+from services.azure.sdk_v1.session import skip_stack_traces
 from services.storage import run_process
 from tests import warm_processes
 from tests.azure_service.faults import Seen
@@ -46,7 +46,7 @@ def azure_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzureSer
             warnings.simplefilter("ignore")  # the SDK's own
             for name, value in service.environment().items():
                 variables.setenv(name, value)
-            spare_time()  # also for tests that use the SDK without us
+            skip_stack_traces()  # also for tests that use the SDK without us
             service.runner_python = [sys.executable]
             if hasattr(os, "fork"):  # a runner need not import the SDK
                 socket = tmp_path_factory.mktemp("warm") / "socket"

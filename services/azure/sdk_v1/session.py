@@ -30,7 +30,7 @@ class Session(session.Session["Workspace"]):
         with without_garbage_collection():
             from azureml.core import Workspace
 
-        spare_time()
+        skip_stack_traces()
         workspace = Workspace.get(
             place.workspace_name,
             auth=authentication(self.credential),
@@ -49,15 +49,12 @@ class Part:
         self._session = session
 
 
-def spare_time() -> None:
+def skip_stack_traces() -> None:
     """The SDK's data access notes the stack of each of its calls for telemetry that goes nowhere. That takes about 20 ms, longer than most
-    calls: where a frame belongs to no module, as below `python -m`, it looks through all that are loaded. And each of its clients, of which
-    opening a workspace makes eleven, looks a thousand times through a list of five hundred status codes, which takes 5 ms."""
+    calls: where a frame belongs to no module, as below `python -m`, it looks through all that are loaded."""
     from azureml.dataprep.api._loggerfactory import _LoggerFactory
-    from msrest.universal_http.requests import ClientRetryPolicy
 
     _LoggerFactory.get_stack = staticmethod(lambda limit=3, start=1: "")
-    ClientRetryPolicy.safe_codes = frozenset(ClientRetryPolicy.safe_codes)  # type: ignore[assignment]
 
 
 def authentication(credential: Credential) -> AbstractAuthentication:

@@ -33,7 +33,7 @@ class Session(session.Session["MLClient"]):
             from azure.ai.ml import MLClient
             from azure.core.exceptions import ResourceNotFoundError
 
-        skip_warnings()
+        logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)  # it and those below write to standard error by themselves
         self.credential.audiences |= {*AUDIENCES}
         client = MLClient(
             self.credential,
@@ -53,15 +53,6 @@ class Session(session.Session["MLClient"]):
             raise NotFound(f"The workspace {place.location} can't be opened: {message_of(error)}", WHERE_IT_IS) from error
         self._region, self.discovery_url = str(workspace.location), str(workspace.discovery_url)
         return client
-
-
-def skip_warnings() -> None:
-    """The SDK's loggers write to standard error by themselves. Before one warns of an experimental class, the SDK reads the source of the
-    whole stack, which takes a process that submits a quarter of a second."""
-    from azure.ai.ml._utils import _experimental
-
-    logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)
-    _experimental._should_skip_warning = lambda: True
 
 
 class Part:
