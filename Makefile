@@ -45,7 +45,7 @@ test: setup  ## All tests, those in a real browser included; ARGS='-k name' to c
 	@$(python) -m pytest -n 3 --dist worksteal $(ARGS)
 
 quick: setup  ## The tests that take under a minute together: no browser, no Azure, no engine
-	@$(python) -m pytest -n 2 --dist worksteal -m 'not slow' $(ARGS)
+	@$(python) -m pytest -n 2 --dist worksteal -m 'not slow' tests/unit tests/house tests/pages $(ARGS)
 
 test-azure: setup  ## The walk on a real Azure ML workspace, named by AZURE_SUBSCRIPTION_ID and the like; AZURE_COMPUTE_TARGET is its cluster; ARGS='--workspace azure-v2'
 	@$(python) -m tests.azure_live $(ARGS)

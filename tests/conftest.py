@@ -48,9 +48,11 @@ settings.register_profile("the same", settings.get_profile("many"), max_examples
 settings.load_profile("the same")
 
 _SLOW = ("browser", "package", "environments", "azure", "contract", "engine", "server", "year")
-_SLOW_FILES = {  # each takes more than a second, most of it for processes that it starts
+_SLOW_FILES = {  # most of their time goes to processes that they start, to hundreds of things on a page, or to DuckDB
+    *("house/test_imports.py", "pages/test_keeping_in_order.py", "pages/test_run_list.py"),
     *("pages/test_report.py", "pages/test_review_queue.py", "pages/test_run_page_logs.py"),
     *("unit/test_atomic_write.py", "unit/test_deleting.py", "unit/test_open_tables.py", "unit/test_row_numbers.py"),
+    *("unit/test_evaluation.py", "unit/test_flatten.py", "unit/test_summaries.py", "unit/test_table_formats.py"),
     "unit/test_script_source.py",
 }
 
