@@ -115,7 +115,7 @@ def test_a_run_is_watched_from_its_first_mini_batch_to_its_end(dashboard, page: 
 def test_a_cancel_is_seen_and_what_ended_before_is_not_told(dashboard, page: Page, home, submit, finish):
     run = submit("Held")
     page.goto(f"{dashboard.url}/runs?run={run.id}")
-    expect(page).to_have_title("96 % · Held")
+    expect(page).to_have_title(re.compile(r"^\d+ % · Held$"))
     expect(page.get_by_text("Mini-batches by worker")).to_be_visible()
     page.get_by_role("button", name="Cancel run").click()
     expect(page).to_have_title("Canceled · Held")
