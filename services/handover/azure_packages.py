@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -15,6 +16,8 @@ _PACKAGES = (
 """Of what is installed here, what a scoring script may need there."""
 _STEP_PACKAGES = ("azureml-core", "azureml-dataset-runtime[fuse]")
 """What ParallelRunStep needs itself."""
+V2_STEP_PACKAGES = ("mltable>=1.2.0",)
+"""What a step of SDK v2 needs besides, to read tables: as in Microsoft's examples of parallel jobs."""
 BELOW = {"setuptools": "<82"}
 """azureml-core imports pkg_resources, which later ones lack: the step would end with SystemExit 42."""
 
@@ -26,12 +29,16 @@ def packages_of(environment: Environment) -> tuple[str, list[str]]:
     if not lines:
         known = {name.lower(): number for name, number in environment.packages.items()}
         lines = [pinned(name, known[name]) for name in _PACKAGES if name in known]
-    named = {line.split("[")[0].split("=")[0].split("<")[0].split(">")[0].strip().lower() for line in lines}
+    named = {_name_in(line) for line in lines}
     for requirement in (*_STEP_PACKAGES, *BELOW):
         name = requirement.split("[")[0]
         if name not in named:
             lines.append(f"{requirement}{BELOW.get(name, '')}" if name in BELOW else pinned(requirement, installed(name)))
     return python, lines
+
+
+def _name_in(line: str) -> str:
+    return re.split(r"[\[=<>]", line, maxsplit=1)[0].strip().lower()
 
 
 def pinned(name: str, number: str) -> str:
@@ -51,7 +58,9 @@ IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest"
 
 def conda_file_of(environment: Environment) -> dict[str, Any]:
     """A conda file with these packages, as SDK v2 takes it."""
-    return conda_of(*packages_of(environment))
+    python, lines = packages_of(environment)
+    named = {_name_in(line) for line in lines}
+    return conda_of(python, [*lines, *(line for line in V2_STEP_PACKAGES if _name_in(line) not in named)])
 
 
 def conda_of(python: str, requirements: Sequence[str]) -> dict[str, Any]:

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from services.domain import RunRequest, RunStatus
 from services.handover.exports import ExportKind, export
+from services.handover.job_files import CONDA
 from services.settings import ParallelRunSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the SDK's own
@@ -108,6 +110,8 @@ def test_the_script_and_the_yaml_submit_the_same_job_with_the_runs_rows(azure, w
     (step,) = ml.jobs.list(parent_job_name=by_yaml.name)
     ml.jobs.download(step.name, output_name="inferences", download_path=tmp_path / "there")
     assert rows_of(tmp_path / "there") == expected
-    yaml, python = in_full(ml, by_yaml.name), in_full(ml, by_python.name)
-    assert yaml.pop("component") == python.pop("component")
-    assert yaml == python
+    from_yaml, from_python = in_full(ml, by_yaml.name), in_full(ml, by_python.name)
+    assert from_yaml.pop("component") == from_python.pop("component")
+    assert from_yaml == from_python
+    packages = yaml.safe_load((tmp_path / "job" / CONDA).read_text("utf-8"))["dependencies"][-1]["pip"]
+    assert {"mltable>=1.2.0", "setuptools<82"} <= {*packages}  # as of a run that is submitted from here

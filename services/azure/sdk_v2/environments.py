@@ -10,17 +10,14 @@ from services.azure.catalog.downloads import in_parallel
 from services.azure.sdk import Image
 from services.azure.sdk_v2.session import Part, checked, created_at, number_of
 from services.domain import Environment
-from services.handover.azure_packages import IMAGE
+from services.handover.azure_packages import IMAGE, V2_STEP_PACKAGES
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import Environment as SdkEnvironment
 
-NEEDED = ("mltable>=1.2.0",)
-"""What a step of v2 needs besides that of v1, to read tables: as in Microsoft's examples of parallel jobs."""
-
 
 class Environments(Part):
-    needed: Sequence[str] = NEEDED
+    needed: Sequence[str] = V2_STEP_PACKAGES
 
     def all(self) -> list[Environment]:
         with self._session.sdk_calls("The environments can't be listed") as client:

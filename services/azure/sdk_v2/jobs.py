@@ -18,11 +18,10 @@ from services.azure.run_plan import MAX_NAME, OUTPUT, RUN_TAG, FailedFiles, RunP
 from services.azure.sdk import Output
 from services.azure.sdk_v2 import storage
 from services.azure.sdk_v2.datasets import Datasets
-from services.azure.sdk_v2.environments import NEEDED
 from services.azure.sdk_v2.session import Session, checked, parsed
 from services.domain import parse_reference
 from services.errors import SettingsError, StudioError
-from services.handover.azure_packages import IMAGE, conda_of
+from services.handover.azure_packages import IMAGE, V2_STEP_PACKAGES, conda_of
 from services.parallel_job import Input, component_inputs, job_document, published_job
 from services.remote import SERVERLESS, PipelineRun
 
@@ -80,7 +79,7 @@ class Jobs:
         """The registered one that the request names, else one that is made of packages."""
         reference = plan.request.environment
         if not reference:
-            made = to_make(plan.requirements, plan.python, NEEDED)
+            made = to_make(plan.requirements, plan.python, V2_STEP_PACKAGES)
             return {"image": IMAGE, "conda_file": conda_of(made.python, made.requirements)}
         name, number = parse_reference(reference, "environment")
         return f"azureml:{checked(name, 'environment')}{f':{number}' if number else '@latest'}"
