@@ -288,11 +288,51 @@ def test_a_script_whose_init_raises(cloud, submit, finish):
     assert error.splitlines()[0] == "FileNotFoundError: no labels.txt"
 
 
+def test_a_token_that_is_refused_while_a_run_is_followed(cloud, azure, submit, finish):
+    run = submit(SLEEPS)
+    finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
+    azure.service.expire_tokens()
+    cloud.runs.cancel(run.id)
+    assert left(cloud, run, finish) == (RunStatus.CANCELED, None, "Canceled on request.")
+
+
 def test_a_run_that_somebody_cancels_in_azure_ml(cloud, submit, finish, ml):
     run = submit(SLEEPS)
     finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
     ml.jobs.begin_cancel(run.id, polling=False)
     assert left(cloud, run, finish) == (RunStatus.CANCELED, None, "Canceled in Azure ML.")
+
+
+def test_a_cancel_that_azure_ml_refuses(cloud, azure, submit, finish, tmp_path):
+    gate = tmp_path / "gate"
+    run = submit(
+        f"import os, time\ndef run(mini_batch):\n    while not os.path.exists({str(gate)!r}):\n        time.sleep(0.05)\n"
+        "    return mini_batch\n"
+    )
+    finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
+    azure.service.fault("POST *{ws}/jobs/*/cancel*", status=409, message="The job is being moved", count=None)
+    cloud.runs.cancel(run.id)
+    said = "The run can't be canceled: The job is being moved. It was changed at the same time: refresh and try again."
+    assert finish(cloud, run.id, until=lambda run: run.warnings).warnings == (said,)
+    gate.touch()
+    text = "Canceled on request during the download of its output: the run is completed in Azure ML, which has the output."
+    assert left(cloud, run, finish) == (RunStatus.CANCELED, None, text)
+
+
+def test_a_run_of_which_azure_ml_refuses_to_tell_is_followed_when_it_is_resumed(cloud, azure, submit, finish):
+    run = submit(SLEEPS)
+    finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
+    azure.service.fault("GET *history*/runs/*", status=400, message="Not now", count=None)
+    assert left(cloud, run, finish) == (
+        RunStatus.NOT_RESPONDING,
+        "ConnectionLost",
+        "The run can't be read: Not now. The run goes on in Azure ML. Resume it to follow it again.",
+    )
+    azure.service.clear()
+    cloud.runs.resume(run.id)
+    finish(cloud, run.id, until=lambda run: run.status is RunStatus.RUNNING)
+    cloud.runs.cancel(run.id)
+    assert left(cloud, run, finish) == (RunStatus.CANCELED, None, "Canceled on request.")
 
 
 # ---- this machine ----------------------------------------------------------------------------------------------------------------------

@@ -21,7 +21,6 @@ from typing import ParamSpec, TypeVar
 from services import formats, log
 from services.azure.auth import retry
 from services.azure.auth.sdk_errors import FailureKind, azure_errors, failure_kind, run_status, status_of
-from services.azure.auth.throttling import notify_when_throttled
 from services.azure.auth.token_relay import TOKEN_POLL_SECONDS, TokenReceiver
 from services.azure.runs import artifacts, job_logs, output_reader
 from services.azure.runs.run_folder import AzureRunFolder
@@ -41,6 +40,7 @@ MIN_LOG_POLL_SECONDS, MAX_LOG_POLL_SECONDS = 2.0, 20.0  # while the run is runni
 MAX_LIVE_LOGS = 30
 NEW_TOKEN_SECONDS = 1.5 * TOKEN_POLL_SECONDS  # that one may take to arrive, where tokens are relayed
 
+_GOES_ON = "The run goes on in Azure ML. Resume it to follow it again."
 _MAY_BE_THERE = "Azure ML may have the run: resume it, to follow it where it is there, and else to submit it."
 
 P = ParamSpec("P")
@@ -124,6 +124,8 @@ class Runner:
         except (NotFound, IntakeError) as error:
             logger.exception("%s", error)
             return Outcome(RunStatus.FAILED, type(error).__name__, _describe(error))
+        except StudioError as error:
+            raise ConnectionLost(f"{_describe(error)} {_GOES_ON}") from error
 
     # ---- submit ---------------------------------------------------------------------------------------------------------------
 
@@ -204,7 +206,7 @@ class Runner:
             if ended := self._ended(job, sdk_status):
                 return self._fetch(ended, job, step)
             if self._store.cancel_requested(self._run_id) and not cancel_sent:
-                self._with_retries("The run can't be canceled", self._sdk.jobs.cancel, job)
+                self._cancel(job)
                 cancel_sent, changed = True, True
             if step and time.monotonic() >= logs_at:
                 with log.suppress(logger, "Later", StudioError), azure_errors("The logs can't be fetched"):  # they are fetched at the end
@@ -214,6 +216,13 @@ class Runner:
                 logs_at = time.monotonic() + logs_wait
             wait = MIN_POLL_SECONDS if changed else min(MAX_POLL_SECONDS, wait * 1.3)
             self._sleep(wait)
+
+    def _cancel(self, job: PipelineRun) -> None:
+        """Ask for it. A run that Azure ML doesn't cancel is followed to its end, with a warning."""
+        try:
+            self._with_retries("The run can't be canceled", self._sdk.jobs.cancel, job)
+        except StudioError as error:
+            self._warn(_describe(error))
 
     def _ended(self, job: PipelineRun, sdk_status: str) -> RunStatus | None:
         """How the run ended; None while it hasn't. Of a status that isn't known here its end tells."""
@@ -350,7 +359,7 @@ class Runner:
         """
 
         def attempt() -> T:
-            with notify_when_throttled(self._set_doing), azure_errors(what):
+            with self._sdk.session.sdk_calls(what):  # after a refusal of its token it signs in again
                 return function(*args, **kwargs)
 
         try:
@@ -358,7 +367,7 @@ class Runner:
         except StudioError as error:
             if failure_kind(error) is FailureKind.FINAL:
                 raise
-            advice = "The run goes on in Azure ML. Resume it to follow it again."
+            advice = _GOES_ON
             if self._known is None:
                 advice = _MAY_BE_THERE if self._may_be_there else "Nothing was submitted. Resume the run to submit it once this is fixed."
             raise ConnectionLost(f"{_describe(error)} {advice}") from error
@@ -393,7 +402,8 @@ class Runner:
 
 
 def _describe(error: StudioError) -> str:
-    return " ".join(filter(None, (error.message, error.hint)))
+    """In sentences: what Azure ML says may end without a period."""
+    return " ".join(text if text.endswith((".", "!", "?", "…")) else f"{text}." for text in (error.message, error.hint) if text)
 
 
 def _execute(home: Path, run_id: str) -> int:
