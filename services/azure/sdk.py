@@ -261,6 +261,9 @@ class Jobs(Protocol):
     order: `build`, `create`, `start`; it keeps the id on disk before `start`, so that a runner after it goes on from there. How it goes is
     in the run history. They raise what the SDK raises, and StudioError."""
 
+    several_datasets: bool
+    """Whether a job may score more than one."""
+
     def starts_at_once(self, plan: RunPlan) -> bool:
         """Whether `create` starts the job too, so that only the service knows whether a run without an id was submitted: `find` asks it.
         No request."""

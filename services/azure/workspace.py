@@ -328,6 +328,9 @@ class AzureWorkspace(StoredWorkspace):
             environment = self._cache.find(self._cache.environments, "environment", wanted)
         inputs = self._inputs(request, environment)
         resolved = submission.resolve(request, inputs, approval=False)
+        if len(resolved.datasets) > 1 and not self._sdk.jobs.several_datasets:
+            text = f"a parallel job of {self._sdk.name} scores one dataset, and this run names {len(resolved.datasets)}"
+            raise SettingsError("dataset", text, "Choose one, or connect by SDK v1.")
         warnings = [*_check(resolved, self.compute_targets()), *_newer_models(resolved, self.models())]
         plan, mini_batches = self._reading(resolved, inputs.datasets)
         requirements, python = self._needed(resolved, warnings)

@@ -17,7 +17,7 @@ from services.azure.runs.runner import Runner
 from services.azure.workspace import AzureWorkspace
 from services.connection import from_environment
 from services.domain import Run, RunRequest, RunStatus
-from services.errors import NotFound, StudioError, WorkspaceUnavailable
+from services.errors import NotFound, SettingsError, StudioError, WorkspaceUnavailable
 from services.settings import ParallelRunSettings
 from services.storage import run_process
 
@@ -286,6 +286,17 @@ def test_a_script_whose_init_raises(cloud, submit, finish):
     status, code, error = left(cloud, submit("def init():\n    raise FileNotFoundError('no labels.txt')\n" + ECHO), finish)
     assert (status, code) == (RunStatus.FAILED, "UserError")
     assert error.splitlines()[0] == "FileNotFoundError: no labels.txt"
+
+
+def test_two_datasets_are_refused_before_anything_is_submitted(cloud, csv_folder, tmp_path):
+    (tmp_path / "score.py").write_text(ECHO)
+    cloud.register_dataset("rows", csv_folder(7))
+    request = RunRequest((), ("rows", "rows"), str(tmp_path / "score.py"), compute_target="cpu-cluster")
+    message = "a parallel job of SDK v2 scores one dataset, and this run names 2"
+    for verb in (cloud.check, cloud.submit):
+        with says(SettingsError, message, "Choose one, or connect by SDK v1."):
+            verb(request)
+    assert not cloud.runs.latest()
 
 
 def test_a_token_that_is_refused_while_a_run_is_followed(cloud, azure, submit, finish):

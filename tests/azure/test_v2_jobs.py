@@ -214,13 +214,6 @@ def test_a_script_that_writes_its_own_output_finds_the_folder(plan, submitted):
     assert sorted(name.rpartition("/")[2] for name in names) == [f"{number}.csv" for number in range(5)]
 
 
-def test_two_datasets_are_refused(plan, jobs, tmp_path):
-    of = plan()
-    with pytest.raises(SettingsError) as refused:
-        jobs.build(replace(of, request=replace(of.request, datasets=("rows:1", "rows:2"))), tmp_path / "snapshot")
-    assert refused.value.field == "dataset"
-
-
 def test_a_job_is_renamed_and_its_tags_changed(sdk, plan, submitted, ml):
     job = submitted(plan()).there
     sdk.history.describe(job, "title", name='é: "it\'s"', note="look", tags={"team": "a", "x": "1"})

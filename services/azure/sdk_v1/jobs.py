@@ -36,6 +36,8 @@ OUTPUT_FOLDER = "results"
 
 
 class Jobs:
+    several_datasets = True
+
     def __init__(self, session: Session, datasets: Datasets, environments: Environments) -> None:
         self._session, self._datasets, self._environments = session, datasets, environments
 

@@ -20,7 +20,7 @@ from services.azure.sdk_v2 import storage
 from services.azure.sdk_v2.datasets import Datasets
 from services.azure.sdk_v2.session import Session, checked, parsed
 from services.domain import parse_reference
-from services.errors import SettingsError, StudioError
+from services.errors import StudioError
 from services.handover.azure_packages import IMAGE, V2_STEP_PACKAGES, conda_of
 from services.parallel_job import Input, component_inputs, job_document, published_job
 from services.remote import SERVERLESS, PipelineRun
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 
 class Jobs:
+    several_datasets = False
+
     def __init__(self, session: Session, datasets: Datasets, history: History) -> None:
         self._session, self._datasets, self._history = session, datasets, history
 
@@ -57,11 +59,8 @@ class Jobs:
         return loaded(published_job(component, component_inputs(parameters), settings=settings, **values))
 
     def document(self, plan: RunPlan, snapshot: Path) -> dict[str, Any]:
-        """The job as YAML has it. Raises SettingsError for several datasets."""
+        """The job as YAML has it."""
         request = plan.request
-        if len(request.datasets) > 1:
-            text = f"a parallel job of SDK v2 scores one dataset, and this run names {len(request.datasets)}"
-            raise SettingsError("dataset", text, "Choose one, or connect by SDK v1.")
         source, entry_script = source_of(request, snapshot)
         return job_document(
             request,
