@@ -123,6 +123,12 @@ def test_the_reason_for_no_connection_is_plain_text(why, reason):
     assert "Error" not in ours.message
 
 
+def test_an_answer_that_was_cut_off_is_told_in_plain_text():
+    why = "('Connection broken: IncompleteRead(6 bytes read, 7 more expected)', IncompleteRead(6 bytes read, 7 more expected))"
+    ours = translated(requests.exceptions.ChunkedEncodingError(f"Error occurred in request., ChunkedEncodingError: {why}"), "No")
+    assert ours.message == "No: Azure ML could not be reached. The connection was lost."
+
+
 def test_a_status_is_known_where_urllib3_ended_the_retries():
     text = "HTTPSConnectionPool(host='x.ms', port=443): Max retries exceeded (Caused by ResponseError('too many {} error responses'))"
     busy, fault = (translated(requests.exceptions.RetryError(text.format(status)), "No") for status in (429, 503))

@@ -242,6 +242,7 @@ def message_of(error: BaseException) -> str:
 
 _BROKEN = (
     r"HTTPS?Connection(?:Pool)?\(|ConnectionResetError\(|ProtocolError\(|RemoteDisconnected\(|Max retries exceeded|urllib3\.connection"
+    r"|IncompleteRead\("
 )
 _REASONS = (
     (r"too many (\d{3}) error responses", "it keeps answering {}"),
@@ -251,7 +252,7 @@ _REASONS = (
     (r"certificate verify failed: ([^('\"]*[^('\"\s])", "its certificate is not trusted: {}"),
     (r"(?i)timed out|Timeout", "timeout"),
     (r"(?i)Connection refused", "it refuses the connection"),
-    (r"(?i)aborted|reset by peer|RemoteDisconnected|forcibly closed", "the connection was lost"),
+    (r"(?i)aborted|reset by peer|RemoteDisconnected|IncompleteRead|forcibly closed", "the connection was lost"),
     (r"(?:Errno|WinError) -?\d+\] ([^'\")]+)", "{}"),
 )
 
