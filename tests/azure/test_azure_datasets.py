@@ -255,3 +255,8 @@ def test_the_odd_files_of_an_upload_are_known_elsewhere_too(cloud, csv_folder):
     assert [(problem.file, problem.what) for problem in dataset.problems] == [("0002.csv", "It has 2 fields, and most files have 3.")]
     (elsewhere,) = cloud._datasets.all()
     assert (elsewhere.item_kind, elsewhere.problems, elsewhere.problem_count) == (dataset.item_kind, dataset.problems, 1)
+
+
+def test_an_address_that_can_not_be_reached_is_told_at_once(cloud):
+    with pytest.raises(WorkspaceUnavailable, match=r"127\.0\.0\.1: it refuses the connection"):
+        cloud.register_dataset("rows", "https://127.0.0.1:1/rows.csv", type="file")

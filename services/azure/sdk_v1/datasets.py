@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.azure.auth.sdk_errors import unless_not_found
+from services.azure.catalog import downloads
 from services.azure.catalog.datasets import DATASTORE_PATH, tags_of_people
 from services.azure.sdk import DatasetVersion, NewDataset, ReadsOtherwise, Store
 from services.azure.sdk_v1.session import Part, Session
@@ -71,7 +73,11 @@ class Datasets(Part):
 
     def files_at(self, place: str) -> list[DatasetFile]:
         from azureml.core import Dataset
+        from requests import HTTPError
 
+        if not place.startswith("azureml"):
+            with suppress(HTTPError):  # of a host that takes no HEAD
+                downloads.file_on_the_web(place)  # where it can't be reached, the data access goes on trying for minutes
         return unless_not_found(lambda: list(list_files(Dataset.File.from_files(self.source(place), validate=False)))) or []
 
     def download(self, dataset: Dataset, folder: Path, number: int | None = None) -> None:
