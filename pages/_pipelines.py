@@ -267,4 +267,6 @@ def history_tab(pipelines: PipelineService) -> None:
             help_text = "Take it as a run here: its logs, its output, its predictions. Nothing is scored again."
             if st.button("Open here", icon=":material/input:", key="follow-now", help=help_text):
                 with _errors.shown():
-                    switch_page("runs.py", query_params={"run": pipelines.follow(experiment, str(chosen)).id})
+                    followed = pipelines.follow(experiment, str(chosen))
+                    forget_lists()  # the job is here now
+                    switch_page("runs.py", query_params={"run": followed.id})

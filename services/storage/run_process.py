@@ -26,7 +26,7 @@ from services.storage.store import Store
 
 logger = logging.getLogger(__name__)
 
-_STARTING = timedelta(seconds=15)  # how long a runner may take to appear
+_STARTING = timedelta(seconds=15)  # how long a runner may take to appear, of which nobody here knows whether it lives
 _STALE = timedelta(seconds=30)  # how long a runner may be silent
 
 # Nobody waits for a runner, but a child that ended stays a zombie until its parent polls it: kept here and polled now and then.
@@ -125,7 +125,7 @@ def responds(run: Run, folder: RunFolder[Any]) -> bool:
     now, runner = utc_now(), next((runner for run_id, runner in reversed(_started) if run_id == run.id), None)
     before_its_runner = (RunStatus.NOT_STARTED, RunStatus.QUEUED, RunStatus.CANCEL_REQUESTED)  # the last where it is started to cancel
     starting = run.status in before_its_runner and (runner is None or runner.poll() is None)
-    if starting and now - (run.heartbeat_at or run.submitted_at) < _STARTING:
+    if starting and now - (run.heartbeat_at or run.submitted_at) < (_STALE if runner else _STARTING):
         return True
     return folder.has_live_runner() and (run.heartbeat_at is None or now - run.heartbeat_at <= _STALE)
 

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from services.azure.workspace import AzureWorkspace
 from services.connection import from_environment
 from tests.azure.conftest import inputs, job, ml, parallel
-from tests.browser.dashboard import dashboard, settled
+from tests.browser.dashboard import dashboard, move, settled
 from tests.conftest import home_in
 
 __all__ = ["inputs", "job", "ml", "parallel"]
@@ -35,9 +35,9 @@ def test_a_job_of_somebody_else_is_opened_with_its_predictions(page, home, ml, j
         expect(page.get_by_text(re.compile("Completed$")).filter(visible=True).first).to_be_visible()
         page.get_by_role("button", name="See results").click()
         expect(page.get_by_text("5 predictions", exact=True)).to_be_visible()
-        page.goto(f"{server.url}/runs?list=In+Azure+ML&experiment=exp")
+        move(page, "runs?list=In+Azure+ML&experiment=exp")
         expect(page.get_by_text("All pipeline runs of this experiment")).to_be_visible()
-        expect(page.get_by_role("button", name="Open here")).to_have_count(0)  # it is here
+        expect(settled(page).get_by_role("button", name="Open here")).to_have_count(0)  # it is here
 
 
 @pytest.mark.filterwarnings("ignore")  # the SDK's own
