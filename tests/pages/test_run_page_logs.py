@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from services.local import runs as local_runs
+from services.handover import runs as readable_runs
 
 RUNS = "runs.py"
 SAYS = """
@@ -116,7 +116,7 @@ def test_a_search_that_breaks_is_an_error_and_no_endless_wait(open_page, run, mo
             return search(logs, origins, query, **more)
         raise sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(local_runs, "search", broken)
+    monkeypatch.setattr(readable_runs, "search", broken)
     app = open_page(RUNS, run=run.id, view="Logs")
     assert "disk I/O error" in words(app.error)
     assert not app.exception
