@@ -109,7 +109,7 @@ def test_a_mini_batch_is_replayed_from_its_failure(open_page, run):
 
 
 def test_a_search_that_breaks_is_an_error_and_no_endless_wait(open_page, run, monkeypatch):
-    search = local_runs.search
+    search = readable_runs.search
 
     def broken(logs, origins, query, **more):
         if query.most_bytes == 0:  # which workers there are
