@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +53,7 @@ def open_workspace(name: str = "local", home: str | Path | None = None) -> Works
 
 def where_run_is(run_id: str, home: Path) -> str:
     """Which workspace has the run, of those with a home below `home`, for a sentence; "" where none has."""
-    if not run_id.replace("-", "").isalnum():  # it is a folder's name
+    if not re.fullmatch(r"[\w-]{1,100}", run_id, re.ASCII):  # it becomes a folder's name
         return ""
     if (home / "runs" / run_id).is_dir():
         return "this machine"

@@ -452,7 +452,8 @@ def test_a_link_to_a_run_of_another_workspace_says_which(open_page, home, ended,
     assert f"Run {run.id} is in another workspace: this machine." in said(run.id)
     choose_workspace(None)
     assert "Run run-there is in another workspace: s / g / w, SDK v2." in said("run-there")
-    assert "There is no run" in said("../runs")
+    for hostile in ("../runs", "a" * 300, "é" * 200):
+        assert "There is no run" in said(hostile)
 
 
 @pytest.mark.parametrize("tabular", [False, True])
