@@ -47,13 +47,15 @@ def tag(ids: Sequence[str], done: str, text: str) -> StudioError | None:
 
 
 def show_said(run: Run, more: Callable[[], None]) -> None:
-    """What people say of a run, and what can be done to keep it in order; and, in the same line, `more`."""
+    """What people say of a run, and what can be done to keep it in order; and, in the line of that, `more`."""
     said = run.metadata
+    if said.tags or said.archived:
+        with st.container(horizontal=True, gap="small"):
+            for tag in tags_as_lines(said.tags)[:20]:
+                st.badge(for_badge(truncate(tag, 60)), icon=":material/label:", color="gray")
+            if said.archived:
+                st.badge("Archived", icon=":material/archive:", color="gray")
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        for tag in tags_as_lines(said.tags)[:20]:
-            st.badge(for_badge(truncate(tag, 60)), icon=":material/label:", color="gray")
-        if said.archived:
-            st.badge("Archived", icon=":material/archive:", color="gray")
         version = zlib.crc32(repr((said.name, said.note, said.tags)).encode("utf-8", "replace"))  # another one is closed: once it is saved
         with st.popover("Name, note and tags", icon=":material/edit:", type="tertiary", key=f"say-{run.id}-{version}"):
             _edit(run)
